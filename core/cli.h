@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli.h: the command line that all programs share: PROGRAM [VERB] [-c FILE] [VERB's arguments].
+ * Verbs come from a table; `-t` is `check`, `-V` `version`, `-h` help of the program or of the verb,
+ * `--reference` is `reference`. The first verb of the table is the default. */
+#ifndef CORE_CLI_H
+#define CORE_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/err.h"
+
+#define CLI_EXIT_OK 0
+#define CLI_EXIT_RUNTIME 1
+#define CLI_EXIT_USAGE 2
+
+struct cli_verb {
+    const char *name;
+    const char *arguments; /* "[--connect]", "PATH"; "" for none */
+    const char *help;      /* one sentence */
+};
+
+struct cli {
+    const char *verb;        /* borrowed from the table */
+    const char *config_path; /* from -c, else `config_default` */
+    int argument_count;      /* what is left for the verb */
+    char **arguments;
+};
+
+/* False with ERR_CONFIG for a bad command line (exit 2; the text names the nearest verb). Help and
+ * version are verbs "help" and "version" that main prints with the functions below. */
+bool cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *verbs, size_t verb_count,
+               const char *config_default, struct err *err) MUST_CHECK;
+void cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
+                    size_t verb_count, const char *config_default);
+void cli_print_version(const char *program); /* with librdkafka's version */
+
+#endif

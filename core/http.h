@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* http.h: the embedded endpoint (libmicrohttpd), on one thread of its own.
+ * GET and HEAD only; gzip when the client accepts it and it helps. /metrics, /healthz and /readyz are
+ * built in; the program adds its own pages. Handlers run on the endpoint's thread. */
+#ifndef CORE_HTTP_H
+#define CORE_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/buffer.h"
+#include "core/err.h"
+
+struct health;
+struct http;
+struct http_request;
+struct metrics;
+
+struct http_response {
+    int status;               /* 200 to begin with */
+    const char *content_type; /* a literal; "text/plain; charset=utf-8" to begin with */
+    struct buffer body;       /* limit HTTP_BODY_MAX */
+};
+
+/* The value of a query parameter, decoded, "" when it has none, NULL when absent; valid in the handler. */
+const char *http_query(const struct http_request *request, const char *name);
+
+typedef void http_handler(void *context, const struct http_request *request,
+                          struct http_response *response);
+
+struct http_page {
+    const char *path; /* "/status" */
+    http_handler *handler;
+    void *context;
+};
+
+/* `listen` is "host:port", ":port", "[::1]:port"; port 0 takes a free one (http_port tells which).
+ * False with ERR_CONFIG for a bad address, ERR_STOP when the port is taken, naming it. `pages` is
+ * borrowed for life. */
+bool http_new(struct http **out, const char *listen, struct metrics *metrics, struct health *health,
+              const struct http_page *pages, size_t page_count, struct err *err) MUST_CHECK;
+void http_free(struct http *http); /* waits for running handlers; NULL is fine */
+unsigned http_port(const struct http *http);
+
+/* Appends text with & < > " ' made harmless. */
+void http_escape_html(struct buffer *out, const char *text);
+
+#endif
