@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: the real servers, once per run; folders and processes, once per test.
+
+A test's folder (configurations, logs, state) is removed when the test passes and named when it
+fails. Servers that a run started are stopped at its end unless TAILRACE_STACK_KEEP is set.
+"""
+
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "stack"), str(HERE.parent / "chaos")]
+
+from programs import Agent, Program, Sink  # noqa: E402
+from servers import Broker, Index  # noqa: E402
+from stack import Stack  # noqa: E402
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        item.has_failed = True
+
+
+@pytest.fixture(scope="session")
+def stack():
+    stack = Stack()
+    services = ("kafka36", "kafka", "kafka3", "opensearch", "elasticsearch8", "elasticsearch9")
+    before = {name for name in services if stack.running(name)}
+    yield stack
+    for name in services:
+        if name not in before and not os.environ.get("TAILRACE_STACK_KEEP"):
+            stack.stop(name)
+
+
+@pytest.fixture
+def folder(request):
+    base = os.environ.get("TAILRACE_TEST_DIR") or tempfile.gettempdir()
+    Path(base).mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=f"tailrace-{request.node.name[:40]}-".replace("/", "_"),
+                                 dir=base))
+    yield path
+    if getattr(request.node, "has_failed", False):
+        print(f"\nconfigurations, logs and state are kept in {path}", file=sys.stderr)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def seed():
+    """Printed by a failing test; TAILRACE_SEED repeats a run."""
+    value = int(os.environ.get("TAILRACE_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"seed {value}")
+    return value
+
+
+@pytest.fixture
+def kafka(stack):
+    """One Kafka 4 broker."""
+    stack.start("kafka")
+    return Broker(stack, "kafka")
+
+
+@pytest.fixture
+def kafka3(stack):
+    """Kafka 4 of three nodes, replication 3, two in sync."""
+    stack.start("kafka3")
+    return Broker(stack, "kafka3")
+
+
+@pytest.fixture
+def opensearch(stack):
+    """The URL of an OpenSearch with ordinary limits."""
+    return stack.start("opensearch", settings={})
+
+
+@pytest.fixture
+def index(opensearch):
+    """A fresh index name on OpenSearch; the index is dropped at the end."""
+    found = Index.fresh(opensearch, "docs")
+    yield found
+    drop(found)
+
+
+@pytest.fixture
+def two_indices(opensearch):
+    found = [Index.fresh(opensearch, label) for label in ("left", "right")]
+    yield found
+    for each in found:
+        drop(each)
+
+
+def drop(index):
+    try:
+        index.drop()
+    except OSError:
+        pass    # the server is away; the next fresh one forgets it
+
+
+@pytest.fixture
+def programs():
+    """Collects processes, so that none is left behind."""
+    started: list[Program] = []
+    yield started
+    for each in started:
+        each.end()
+
+
+@pytest.fixture
+def make_agent(folder, programs):
+    def make(servers, topic, files, **more) -> Agent:
+        agent = Agent(folder, servers, topic, files, **more)
+        programs.append(agent)
+        return agent
+    return make
+
+
+@pytest.fixture
+def make_sink(folder, programs):
+    def make(servers, group, routes, url, **more) -> Sink:
+        sink = Sink(folder, servers, group, routes, url, **more)
+        programs.append(sink)
+        return sink
+    return make

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of everything while lines are written: each line exactly once."""
+
+import os
+
+from crash import CrashRun, Plan
+
+
+def number(name: str, default: int) -> int:
+    return int(os.environ.get(f"TAILRACE_CRASH_{name}") or default)
+
+
+def test_every_line_arrives_exactly_once_whatever_is_killed(stack, folder, seed):
+    plan = Plan(lines=number("LINES", 50_000), agent=number("AGENT", 4), sink=number("SINK", 4),
+                kafka=number("KAFKA", 1), opensearch=number("OPENSEARCH", 1), seed=seed)
+    CrashRun(stack, plan, folder).run()

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The straight path: files, agent, Kafka, sink, index; once, and then all of it again."""
+
+import os
+import shutil
+
+import pytest
+
+from identity import Watch
+from inputs import copy_head, copy_rest, corpus, generate
+from oracle import Tally, expected_by_place, place_key
+from servers import Index
+
+LINES = int(os.environ.get("TAILRACE_LINES") or 100_000)
+HEAD = 50           # lines of each file that are shipped before the state is copied
+
+
+@pytest.fixture(params=["opensearch", "elasticsearch8", "elasticsearch9"])
+def engine(request, stack):
+    settings = {} if request.param == "opensearch" else None
+    index = Index.fresh(stack.start(request.param, settings=settings), "straight")
+    yield index
+    index.drop()
+    if request.param != "opensearch" and not os.environ.get("TAILRACE_STACK_KEEP"):
+        stack.stop(request.param)
+
+
+def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
+        kafka, engine, folder, seed, make_agent, make_sink):
+    logs = folder / "logs"
+    logs.mkdir()
+    sources = corpus()
+    for source in sources:
+        copy_head(source, logs / source.name, HEAD)
+    generate(logs / "generated.log", HEAD, seed)
+    topic = kafka.topic("straight", dead_letters=True)
+    agent = make_agent(kafka.servers, topic, [{"name": "logs", "paths": [str(logs / "*.log")]}])
+    group = f"group-{topic}"
+    sink = make_sink(kafka.servers, group, [{"topic": topic, "index": engine.name}], engine.url)
+
+    agent.once()
+    before = folder / "state-before"
+    shutil.copytree(agent.state_dir, before)
+    shipped_before = kafka.total(topic)
+    for source in sources:
+        copy_rest(source, logs / source.name)
+    generate(logs / "generated.log", LINES - HEAD, seed, first=HEAD)
+    expected = expected_by_place(logs.glob("*.log"))
+    assert shipped_before >= HEAD
+
+    patience = 60 + LINES / 1000
+    with Watch(sink):
+        agent.start()
+        sink.start()
+        engine.wait_count(len(expected), patience, sink.check_alive,
+                          lambda: f"{kafka.total(topic)} records on the topic{sink.tail(8)}")
+        kafka.wait_committed(group, topic)
+        assert sink.finished("indexed") == len(expected)
+        assert sink.finished("duplicate") == 0, "a first pass has no duplicates"
+    agent.stop()
+    sink.stop()
+    assert kafka.total(topic) == len(expected)
+    Tally(expected, place_key, engine.name).add_all(engine.documents()).check(seed)
+
+    # Once more: every record again, and every line of the files again under the same ids.
+    kafka.stack.reset_group_to_earliest(kafka.name, group)
+    shutil.rmtree(agent.state_dir)
+    shutil.copytree(before, agent.state_dir)
+    agent.once(seconds=patience)
+    again = kafka.total(topic)
+    assert again == 2 * len(expected) - shipped_before, \
+        "the restored agent must ship exactly the lines after its restored position"
+    with Watch(sink):
+        sink.start()
+        sink.wait_metric("tailrace_sink_consumed_records_total", again, patience)
+        kafka.wait_committed(group, topic)
+        assert sink.finished("duplicate") == again
+        assert sink.finished("indexed") == 0
+        assert sink.finished("dead_lettered") == 0
+    sink.stop()
+    Tally(expected, place_key, engine.name).add_all(engine.documents()).check(seed)
+    assert kafka.total(f"{topic}.dlq") == 0
+
+
+def test_kafka_of_the_zookeeper_age_carries_the_path_too(stack, opensearch, folder, seed,
+                                                         make_agent, make_sink):
+    from servers import Broker
+    stack.start("kafka36")
+    old = Broker(stack, "kafka36")
+    logs = folder / "logs"
+    logs.mkdir()
+    generate(logs / "generated.log", 5000, seed)
+    expected = expected_by_place(logs.glob("*.log"))
+    topic = old.topic("old", dead_letters=True)
+    index = Index.fresh(opensearch, "old")
+    make_agent(old.servers, topic, [{"name": "logs", "paths": [str(logs / "*.log")]}]).once()
+    sink = make_sink(old.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
+                     index.url)
+    sink.once()
+    Tally(expected, place_key, index.name).add_all(index.documents()).check(seed)
+    index.drop()
+    if not os.environ.get("TAILRACE_STACK_KEEP"):
+        stack.stop("kafka36")
