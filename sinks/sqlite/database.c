@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* database.c: see database.h. */
+#include "sinks/sqlite/database.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/assert.h"
+#include "core/buffer.h"
+
+/* "Trce": tells our files from other programs' SQLite databases. */
+#define APPLICATION_ID 0x54726365
+#define TEXT_OF(x) TEXT_OF_VALUE(x)
+#define TEXT_OF_VALUE(x) #x
+
+/* Another process's transaction (a second sink, a person's shell) is waited for this long; then the bulk
+ * comes back as a fault, so that the loop is seen to move. */
+#define BUSY_WAIT_MS 2000
+
+/* A long read keeps the log from being folded back; it is cut to this size afterwards. */
+#define JOURNAL_SIZE "67108864"
+
+/* Settings of each connection. The log is folded back every 4,000 pages instead of 1,000: a bulk of 5 MiB
+ * would otherwise end in two more fsyncs each time. 16 MiB of cache hold the upper levels of all trees. */
+static const char connection_sql[] = "PRAGMA synchronous = FULL;"
+                                     "PRAGMA wal_autocheckpoint = 4000;"
+                                     "PRAGMA journal_size_limit = " JOURNAL_SIZE ";"
+                                     "PRAGMA cache_size = -16384;";
+
+/* No `id TEXT PRIMARY KEY`: FTS5 needs an integer key that VACUUM does not change.
+ * columnsize=0: the lengths of messages serve ranking alone, and the order is by time.
+ * hashsize: one bulk of 5 MiB becomes one segment, not five. */
+static const char schema_sql[] =
+    "CREATE TABLE events ("
+    "  number INTEGER PRIMARY KEY,"
+    "  id TEXT NOT NULL,"
+    "  index_name TEXT NOT NULL,"
+    "  timestamp TEXT NOT NULL,"
+    "  indexed_at TEXT NOT NULL,"
+    "  value TEXT NOT NULL,"
+    "  UNIQUE (id, index_name));"
+    "CREATE VIRTUAL TABLE messages USING fts5(message, content='', columnsize=0);"
+    "INSERT INTO messages(messages, rank) VALUES('hashsize', 8388608);"
+    "PRAGMA application_id = " TEXT_OF(APPLICATION_ID) ";"
+                                                       "PRAGMA user_version = " TEXT_OF(
+                                                           DATABASE_VERSION) ";";
+
+bool
+database_fault(struct err *err, int code, const char *text, const char *verb, const char *path)
+{
+    ASSERT(code != SQLITE_OK);
+
+    switch (code & 0xff) {
+    case SQLITE_CORRUPT:
+        return err_set(
+            err, ERR_RETRY, code,
+            "cannot %s '%s': the file is damaged (%s); stop the sink and move the file and "
+            "its -wal and -shm away: a new one is made. `sqlite3 FILE .recover` saves what "
+            "can be read",
+            verb, path, text);
+    case SQLITE_NOTADB:
+        return err_set(
+            err, ERR_STOP, code,
+            "cannot %s '%s': it is not an SQLite database; name another file in sqlite.path "
+            "or move this one away",
+            verb, path);
+    case SQLITE_FULL:
+        return err_set(err, ERR_RETRY, code, "cannot %s '%s': the disk is full", verb, path);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return err_set(err, ERR_RETRY, code, "cannot %s '%s': another process keeps it locked",
+                       verb, path);
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+        return err_set(err, ERR_RETRY, code,
+                       "cannot %s '%s': no permission to write the file or its folder", verb, path);
+    default:
+        return err_set(err, ERR_RETRY, code, "cannot %s '%s': %s", verb, path, text);
+    }
+}
+
+static bool
+fault_of(sqlite3 *db, const char *verb, const char *path, struct err *err)
+{
+    int code = sqlite3_extended_errcode(db);
+    if ((code & 0xff) == SQLITE_CANTOPEN) {
+        int number = sqlite3_system_errno(db);
+        return database_fault(err, code, number == 0 ? sqlite3_errmsg(db) : strerror(number), verb,
+                              path);
+    }
+    return database_fault(err, code == SQLITE_OK ? SQLITE_ERROR : code, sqlite3_errmsg(db), verb,
+                          path);
+}
+
+static bool
+read_number(sqlite3 *db, const char *sql, int64_t *out)
+{
+    sqlite3_stmt *statement = NULL;
+    bool ok = sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
+              sqlite3_step(statement) == SQLITE_ROW;
+    if (ok)
+        *out = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return ok;
+}
+
+/* Whose file is it? `fresh` when it has no tables at all yet. */
+static bool
+check_version(sqlite3 *db, const char *path, bool *fresh, struct err *err)
+{
+    int64_t application = 0;
+    int64_t version = 0;
+    int64_t tables = 0;
+    if (!read_number(db, "PRAGMA application_id", &application) ||
+        !read_number(db, "PRAGMA user_version", &version) ||
+        !read_number(db, "SELECT count(*) FROM sqlite_schema", &tables))
+        return fault_of(db, "open", path, err);
+
+    *fresh = application == 0 && version == 0 && tables == 0;
+    if (*fresh)
+        return true;
+    if (application != APPLICATION_ID)
+        return err_set(err, ERR_STOP, SQLITE_NOTADB,
+                       "cannot use '%s': it is a database of another program; name another file in "
+                       "sqlite.path",
+                       path);
+    if (version > DATABASE_VERSION)
+        return err_set(
+            err, ERR_STOP, SQLITE_MISMATCH,
+            "cannot use '%s': a newer tailrace wrote it (schema %lld, this one knows %d)", path,
+            (long long)version, DATABASE_VERSION);
+    return true;
+}
+
+static bool
+set_wal(sqlite3 *db, const char *path, struct err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool ok =
+        sqlite3_prepare_v2(db, "PRAGMA journal_mode = WAL", -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW;
+    bool wal = ok && strcmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
+    if (!ok)
+        (void)fault_of(db, "open", path, err);
+    else if (!wal)
+        (void)err_set(err, ERR_STOP, SQLITE_ERROR,
+                      "cannot use '%s': its file system allows no write-ahead log (is it a network "
+                      "file system?)",
+                      path);
+    sqlite3_finalize(statement);
+    return wal;
+}
+
+/* Two sinks may start at once: who gets the lock second finds the tables there. */
+static bool
+make_tables(sqlite3 *db, const char *path, struct err *err)
+{
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return fault_of(db, "open", path, err);
+    bool fresh = false;
+    bool ok = check_version(db, path, &fresh, err);
+    if (ok && fresh && sqlite3_exec(db, schema_sql, NULL, NULL, NULL) != SQLITE_OK)
+        ok = fault_of(db, "make tables in", path, err);
+    if (ok && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        ok = fault_of(db, "make tables in", path, err);
+    if (!ok)
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return ok;
+}
+
+/* SQLite may be built to see URIs and ":memory:" in names: "./" makes any name a plain file's. */
+static bool
+plain_name(char *out, size_t size, const char *path, struct err *err)
+{
+    int used = snprintf(out, size, "%s%s", path[0] == '/' ? "" : "./", path);
+    if (used < 0 || (size_t)used >= size)
+        return err_errno(err, ERR_STOP, ENAMETOOLONG, "open '%.200s'", path);
+    return true;
+}
+
+/* Opens and looks whose file it is. */
+static bool
+open_file(sqlite3 **out, const char *name, int flags, const char *path, bool *fresh,
+          struct err *err)
+{
+    sqlite3 *db = NULL;
+    bool ok = sqlite3_open_v2(name, &db, flags | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK;
+    if (db == NULL)
+        return err_set(err, ERR_RETRY, SQLITE_NOMEM, "cannot open '%s': out of memory", path);
+    (void)sqlite3_extended_result_codes(db, 1);
+    (void)sqlite3_busy_timeout(db, BUSY_WAIT_MS);
+    ok = ok ? check_version(db, path, fresh, err) : fault_of(db, "open", path, err);
+    if (ok)
+        *out = db;
+    else
+        (void)sqlite3_close(db);
+    return ok;
+}
+
+bool
+database_open_write(sqlite3 **out, const char *path, struct err *err)
+{
+    ASSERT(path[0] != '\0');
+
+    char name[PATH_MAX];
+    sqlite3 *db = NULL;
+    bool fresh = false;
+    if (!plain_name(name, sizeof(name), path, err) ||
+        !open_file(&db, name, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, path, &fresh, err))
+        return false;
+
+    bool ok = set_wal(db, path, err);
+    if (ok && sqlite3_exec(db, connection_sql, NULL, NULL, NULL) != SQLITE_OK)
+        ok = fault_of(db, "open", path, err);
+    if (ok && fresh)
+        ok = make_tables(db, path, err);
+    if (ok)
+        *out = db;
+    else
+        (void)sqlite3_close(db);
+    return ok;
+}
+
+/* A URI that says the file does not change: the one way to read a database with a write-ahead log where
+ * nothing may be written, not even its -shm. Right only while nobody writes, that is without a -wal. */
+static bool
+open_immutable(sqlite3 **out, const char *name, const char *path, bool *fresh, struct err *err)
+{
+    struct buffer uri;
+    buffer_init(&uri, (size_t)4 * PATH_MAX);
+    buffer_text(&uri, "file:");
+    for (const char *at = name; *at != '\0'; at++) {
+        if (*at == '?' || *at == '#' || *at == '%')
+            buffer_format(&uri, "%%%02X", (unsigned)*at);
+        else
+            buffer_append(&uri, at, 1);
+    }
+    buffer_text(&uri, "?immutable=1");
+    bool ok = uri.failed ? err_set(err, ERR_STOP, 0, "cannot open '%s': out of memory", path)
+                         : open_file(out, buffer_string(&uri),
+                                     SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, path, fresh, err);
+    buffer_done(&uri);
+    return ok;
+}
+
+static bool
+wal_exists(const char *name)
+{
+    char wal[PATH_MAX + 8];
+    int used = snprintf(wal, sizeof(wal), "%s-wal", name);
+    return used > 0 && access(wal, F_OK) == 0;
+}
+
+bool
+database_open_read(sqlite3 **out, const char *path, struct err *err)
+{
+    ASSERT(path[0] != '\0');
+
+    char name[PATH_MAX];
+    if (!plain_name(name, sizeof(name), path, err))
+        return false;
+    if (access(name, R_OK) != 0) {
+        if (errno != ENOENT)
+            return err_errno(err, ERR_STOP, errno, "read '%s'", path);
+        return err_set(err, ERR_STOP, ENOENT,
+                       "'%s' does not exist: the sink makes it at its first start with this "
+                       "configuration",
+                       path);
+    }
+
+    sqlite3 *db = NULL;
+    bool fresh = false;
+    bool ok = open_file(&db, name, SQLITE_OPEN_READONLY, path, &fresh, err);
+    int code = ok ? SQLITE_OK : err->code & 0xff;
+    if ((code == SQLITE_CANTOPEN || code == SQLITE_READONLY) && !wal_exists(name))
+        ok = open_immutable(&db, name, path, &fresh, err);
+    if (!ok) {
+        err->action = ERR_STOP;
+        return false;
+    }
+    if (fresh) {
+        (void)sqlite3_close(db);
+        return err_set(err, ERR_STOP, ENOENT, "'%s' is still empty: no sink has filled it yet",
+                       path);
+    }
+    *out = db;
+    return true;
+}

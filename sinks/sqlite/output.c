@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* output.c: the sink's output into one SQLite file; see sinks/output.h for the contract.
+ * A bulk is one transaction: all of it is on disk when its outcomes are handed out, or none.
+ *
+ *     send: keep the bulk      wait: order by time -> BEGIN -> insert each, new ones into the index of
+ *                                    words too -> COMMIT (fsync) -> outcomes
+ *
+ * After any fault the connection is closed and the next bulk opens it anew, so that a person may move or
+ * repair the file under a running sink. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "core/assert.h"
+#include "core/buffer.h"
+#include "core/clock.h"
+#include "sinks/options.h"
+#include "sinks/output.h"
+#include "sinks/sqlite/database.h"
+#include "sinks/sqlite/document.h"
+
+enum statement { STATEMENT_LAST, STATEMENT_EVENT, STATEMENT_MESSAGE, STATEMENT_COUNT };
+
+static const char *const statement_sql[STATEMENT_COUNT] = {
+    [STATEMENT_LAST] = "SELECT max(number) FROM events WHERE number >= ?1 AND number < ?2",
+    [STATEMENT_EVENT] =
+        ("INSERT INTO events (number, id, index_name, timestamp, indexed_at, value)"
+         " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id, index_name) DO NOTHING"),
+    [STATEMENT_MESSAGE] = "INSERT INTO messages (rowid, message) VALUES (?1, ?2)",
+};
+
+/* The place of an item in its transaction: by time, then as it came. */
+struct place {
+    int64_t time_ms;
+    size_t item_index;
+};
+
+struct output {
+    const char *path; /* borrowed from the options */
+
+    sqlite3 *db; /* NULL: to be opened */
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+    dev_t device; /* of the open file: is it still the one under `path`? */
+    ino_t inode;
+
+    struct output_bulk *bulk; /* sent, not yet back; NULL: ready */
+    output_bulk_done *done;
+    void *context;
+
+    struct document document;
+    struct place *places; /* grown to the largest bulk */
+    size_t place_capacity;
+    int64_t number_next;   /* free, and above every number given in this transaction */
+    int64_t number_window; /* the millisecond whose numbers in the file are known; -1: none */
+    struct err fault;      /* of the last bulk or opening; ERR_NONE: fine */
+};
+
+static void
+connection_close(struct output *output)
+{
+    for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+        sqlite3_finalize(output->statements[i]);
+        output->statements[i] = NULL;
+    }
+    (void)sqlite3_close(output->db); /* rolls back */
+    output->db = NULL;
+}
+
+static bool
+output_open(struct output **out, const struct sink_options *options, struct metrics *metrics,
+            struct err *err)
+{
+    (void)metrics;
+    const char *path = options->sqlite.path;
+    if (path[0] == '\0')
+        return err_set(err, ERR_CONFIG, 0, "sqlite.path is empty: it must name a file");
+
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t size = slash == NULL ? 0 : (size_t)(slash - path);
+    int used = slash == NULL ? snprintf(folder, sizeof(folder), ".")
+                             : snprintf(folder, sizeof(folder), "%.*s/", (int)size, path);
+    struct stat info;
+    if (used < 0 || (size_t)used >= sizeof(folder))
+        return err_errno(err, ERR_CONFIG, ENAMETOOLONG, "use sqlite.path");
+    if (stat(folder, &info) != 0)
+        return err_errno(err, ERR_CONFIG, errno, "use sqlite.path '%s': folder '%s'", path, folder);
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return err_set(err, ERR_CONFIG, 0, "cannot use sqlite.path '%s': it is no regular file",
+                       path);
+
+    struct output *output = calloc(1, sizeof(*output));
+    if (output == NULL)
+        return err_errno(err, ERR_STOP, ENOMEM, "open the sqlite output");
+    output->path = path;
+    document_init(&output->document);
+    *out = output;
+    return true;
+}
+
+static void
+output_close(struct output *output)
+{
+    if (output == NULL)
+        return;
+    connection_close(output);
+    document_done(&output->document);
+    free(output->places);
+    free(output);
+}
+
+/* Takes SQLite's own words about what just failed. */
+static bool
+fail(struct output *output, int code, const char *verb, struct err *err)
+{
+    int extended = sqlite3_extended_errcode(output->db);
+    return database_fault(err, extended != SQLITE_OK ? extended : code, sqlite3_errmsg(output->db),
+                          verb, output->path);
+}
+
+static bool
+connection_open(struct output *output, struct err *err)
+{
+    if (!database_open_write(&output->db, output->path, err))
+        return false;
+
+    for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+        int code = sqlite3_prepare_v3(output->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                      &output->statements[i], NULL);
+        if (code != SQLITE_OK) {
+            (void)fail(output, code, "use the tables of", err);
+            connection_close(output);
+            return false;
+        }
+    }
+    struct stat info;
+    if (stat(output->path, &info) != 0) {
+        (void)err_errno(err, ERR_RETRY, errno, "open '%s'", output->path);
+        connection_close(output);
+        return false;
+    }
+    output->device = info.st_dev;
+    output->inode = info.st_ino;
+    return true;
+}
+
+/* A removed or replaced file would take writes that nobody finds. */
+static bool
+connection_current(struct output *output)
+{
+    struct stat info;
+    return output->db != NULL && stat(output->path, &info) == 0 && info.st_dev == output->device &&
+           info.st_ino == output->inode;
+}
+
+static bool
+connection_ensure(struct output *output, struct err *err)
+{
+    if (connection_current(output))
+        return true;
+    connection_close(output);
+    return connection_open(output, err);
+}
+
+static bool
+output_prepare(struct output *output, struct err *err)
+{
+    if (!connection_ensure(output, err)) {
+        output->fault = *err;
+        return false;
+    }
+    output->fault = (struct err){0};
+    return true;
+}
+
+static bool
+output_ready(const struct output *output)
+{
+    return output->bulk == NULL;
+}
+
+static void
+output_send(struct output *output, struct output_bulk *bulk, output_bulk_done *done, void *context)
+{
+    ASSERT(output->bulk == NULL);
+
+    output->bulk = bulk;
+    output->done = done;
+    output->context = context;
+}
+
+static void
+output_release(struct output *output, struct output_bulk *bulk)
+{
+    (void)output;
+    free(bulk->private_data);
+    bulk->private_data = NULL;
+}
+
+static int
+place_compare(const void *left, const void *right)
+{
+    const struct place *a = left;
+    const struct place *b = right;
+    if (a->time_ms != b->time_ms)
+        return a->time_ms < b->time_ms ? -1 : 1;
+    return a->item_index < b->item_index ? -1 : 1;
+}
+
+/* FTS5 writes a new segment whenever rowids step back: in order of time a bulk becomes one. */
+static bool
+places_sort(struct output *output, const struct output_bulk *bulk, struct err *err)
+{
+    if (bulk->item_count > output->place_capacity) {
+        struct place *places = realloc(output->places, bulk->item_count * sizeof(*places));
+        if (places == NULL)
+            return err_errno(err, ERR_RETRY, ENOMEM, "order a bulk");
+        output->places = places;
+        output->place_capacity = bulk->item_count;
+    }
+    int64_t now_ms = clock_wall_ms();
+    for (size_t i = 0; i < bulk->item_count; i++) {
+        const struct output_item *item = &bulk->items[i];
+        struct place *place = &output->places[i];
+        *place = (struct place){.item_index = i};
+        if (!document_time(&output->document, item->value, item->value_size, &place->time_ms))
+            place->time_ms = now_ms;
+    }
+    qsort(output->places, bulk->item_count, sizeof(*output->places), place_compare);
+    return true;
+}
+
+/* Runs a bound statement that gives no rows, and makes it ready for the next values. */
+static bool
+run(struct output *output, enum statement which, struct err *err)
+{
+    sqlite3_stmt *statement = output->statements[which];
+    int code = sqlite3_step(statement);
+    bool ok = code == SQLITE_DONE || fail(output, code, "write to", err);
+    (void)sqlite3_reset(statement);
+    return ok;
+}
+
+/* The next free number at or after `time_ms`. */
+static bool
+number_find(struct output *output, int64_t time_ms, int64_t *out, struct err *err)
+{
+    int64_t number = time_ms << DATABASE_NUMBER_SHIFT;
+    if (number < output->number_next)
+        number = output->number_next;
+
+    sqlite3_stmt *statement = output->statements[STATEMENT_LAST];
+    while (number >> DATABASE_NUMBER_SHIFT != output->number_window) {
+        int64_t window = number >> DATABASE_NUMBER_SHIFT;
+        (void)sqlite3_bind_int64(statement, 1, window << DATABASE_NUMBER_SHIFT);
+        (void)sqlite3_bind_int64(statement, 2, (window + 1) << DATABASE_NUMBER_SHIFT);
+        int code = sqlite3_step(statement);
+        if (code != SQLITE_ROW) {
+            (void)fail(output, code, "read", err);
+            (void)sqlite3_reset(statement);
+            return false;
+        }
+        bool used = sqlite3_column_type(statement, 0) != SQLITE_NULL;
+        int64_t last = sqlite3_column_int64(statement, 0);
+        (void)sqlite3_reset(statement);
+        output->number_window = window;
+        if (used && last >= number)
+            number = last + 1; /* a full millisecond spills into the next */
+    }
+    output->number_next = number;
+    *out = number;
+    return true;
+}
+
+static bool
+item_insert(struct output *output, struct output_item *item, int64_t time_ms,
+            const char now[CLOCK_TEXT_SIZE], struct err *err)
+{
+    const char *reason;
+    if (!document_read(&output->document, item->value, item->value_size, &reason)) {
+        if (reason == NULL)
+            return err_errno(err, ERR_RETRY, ENOMEM, "read a document");
+        item->outcome = OUTPUT_DOCUMENT;
+        item->reason = reason;
+        return true;
+    }
+    int64_t number = 0;
+    if (!number_find(output, time_ms, &number, err))
+        return false;
+
+    char time[CLOCK_TEXT_SIZE];
+    clock_format_utc(time_ms, time);
+    sqlite3_stmt *event = output->statements[STATEMENT_EVENT];
+    (void)sqlite3_bind_int64(event, 1, number);
+    (void)sqlite3_bind_text(event, 2, item->id, (int)item->id_size, SQLITE_STATIC);
+    (void)sqlite3_bind_text(event, 3, item->index, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(event, 4, time, CLOCK_TEXT_SIZE, SQLITE_STATIC);
+    (void)sqlite3_bind_text(event, 5, now, CLOCK_TEXT_SIZE, SQLITE_STATIC);
+    (void)sqlite3_bind_text64(event, 6, item->value, item->value_size, SQLITE_STATIC, SQLITE_UTF8);
+    if (!run(output, STATEMENT_EVENT, err))
+        return false;
+    if (sqlite3_changes(output->db) == 0) {
+        item->outcome = OUTPUT_DUPLICATE;
+        return true;
+    }
+    item->outcome = OUTPUT_INDEXED;
+    output->number_next = number + 1;
+
+    struct buffer *message = &output->document.fields[DOCUMENT_MESSAGE];
+    if (message->size == 0)
+        return true;
+    sqlite3_stmt *words = output->statements[STATEMENT_MESSAGE];
+    (void)sqlite3_bind_int64(words, 1, number);
+    (void)sqlite3_bind_text64(words, 2, message->bytes, message->size, SQLITE_STATIC, SQLITE_UTF8);
+    return run(output, STATEMENT_MESSAGE, err);
+}
+
+static bool
+execute(struct output *output, const char *sql, struct err *err)
+{
+    int code = sqlite3_exec(output->db, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK || fail(output, code, "write to", err);
+}
+
+static bool
+bulk_write(struct output *output, struct output_bulk *bulk, struct err *err)
+{
+    if (!connection_ensure(output, err) || !places_sort(output, bulk, err) ||
+        !execute(output, "BEGIN IMMEDIATE", err))
+        return false;
+
+    char now[CLOCK_TEXT_SIZE];
+    clock_format_utc(clock_wall_ms(), now);
+    output->number_next = 0;
+    output->number_window = -1;
+    for (size_t i = 0; i < bulk->item_count; i++) {
+        const struct place *place = &output->places[i];
+        if (!item_insert(output, &bulk->items[place->item_index], place->time_ms, now, err))
+            return false;
+    }
+    return execute(output, "COMMIT", err);
+}
+
+/* Nothing of the bulk is in the file; every item says why. */
+static void
+bulk_fail(struct output *output, struct output_bulk *bulk)
+{
+    free(bulk->private_data);
+    bulk->private_data = strdup(output->fault.text);
+    const char *reason = bulk->private_data != NULL ? bulk->private_data : "out of memory";
+    for (size_t i = 0; i < bulk->item_count; i++) {
+        bulk->items[i].outcome = OUTPUT_SERVER_FAULT;
+        bulk->items[i].status = output->fault.code;
+        bulk->items[i].reason = reason;
+    }
+}
+
+static void
+output_wait(struct output *output, struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    struct output_bulk *bulk = output->bulk;
+    if (bulk == NULL) {
+        (void)poll(fds, count, timeout_ms);
+        return;
+    }
+
+    for (size_t i = 0; i < bulk->item_count; i++) {
+        bulk->items[i].outcome = OUTPUT_PENDING;
+        bulk->items[i].status = 0;
+        bulk->items[i].reason = NULL;
+    }
+    struct err err = {0};
+    bool ok = bulk_write(output, bulk, &err);
+    output->fault = err;
+    if (!ok) {
+        connection_close(output);
+        bulk_fail(output, bulk);
+    }
+    (void)poll(fds, count, 0);
+    output->bulk = NULL; /* `done` may send the next */
+    output->done(output->context, bulk, ok ? NULL : &output->fault);
+}
+
+static void
+output_describe(const struct output *output, struct buffer *out)
+{
+    buffer_format(out, "Documents go to the SQLite file %s", output->path);
+    if (output->fault.action != ERR_NONE)
+        buffer_format(out, ", which fails: %s.", output->fault.text);
+    else
+        buffer_text(out, output->db != NULL ? ", which is open." : ", which is not open yet.");
+}
+
+static bool
+output_check(struct output *output, struct buffer *report, struct err *err)
+{
+    char folder[PATH_MAX];
+    int used = snprintf(folder, sizeof(folder), "%s", output->path);
+    if (used < 0 || (size_t)used >= sizeof(folder))
+        return err_errno(err, ERR_STOP, ENAMETOOLONG, "check '%s'", output->path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL)
+        (void)snprintf(folder, sizeof(folder), ".");
+    else
+        slash[slash == folder ? 1 : 0] = '\0';
+    if (access(folder, W_OK | X_OK) != 0)
+        return err_errno(err, ERR_STOP, errno, "write to folder '%s' of sqlite.path", folder);
+
+    struct statvfs space;
+    if (statvfs(folder, &space) == 0)
+        buffer_format(report, "sqlite: %llu MiB are free in %s\n",
+                      (unsigned long long)space.f_bavail * space.f_frsize / (1024 * 1024), folder);
+    if (access(output->path, F_OK) != 0) {
+        buffer_format(report, "sqlite: %s will be made at the first start\n", output->path);
+        return true;
+    }
+    if (!connection_ensure(output, err) || !execute(output, "BEGIN IMMEDIATE", err) ||
+        !execute(output, "ROLLBACK", err)) {
+        connection_close(output);
+        return false;
+    }
+    buffer_format(report, "sqlite: %s can be written\n", output->path);
+    return true;
+}
+
+const struct output_class output_sqlite = {
+    .name = "sqlite",
+    .open = output_open,
+    .close = output_close,
+    .prepare = output_prepare,
+    .ready = output_ready,
+    .send = output_send,
+    .release = output_release,
+    .wait = output_wait,
+    .describe = output_describe,
+    .check = output_check,
+};
