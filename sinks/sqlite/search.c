@@ -140,7 +140,7 @@ search_query(struct buffer *out, char *const *words, size_t count)
             continue;
         size_t size = strlen(word);
         bool prefix = word[size - 1] == '*';
-        buffer_text(out, out->size == 0 ? "\"" : " AND \"");
+        buffer_text(out, out->size == 0 ? "\"" : " \"");
         for (size_t at = 0; at < size - (prefix ? 1 : 0); at++) {
             buffer_append(out, word + at, 1);
             if (word[at] == '"')

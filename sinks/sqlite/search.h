@@ -24,8 +24,9 @@ bool sqlite_search(const struct sink_options *options, int argc, char **argv,
                    struct err *err) MUST_CHECK;
 
 /* Words of a person to an FTS5 query that cannot be a syntax error: each word is a quoted phrase, all
- * must match; a '*' at a word's end matches any ending. Words without a letter or digit are left out,
- * for FTS5 knows none; an empty result means that no word is left. */
+ * must match (without AND, as it would make a word of punctuation alone match nothing); a '*' at a
+ * word's end matches any ending. Words without a letter or digit are left out, for FTS5 knows none; an
+ * empty result means that no word is left. */
 void search_query(struct buffer *out, char *const *words, size_t count);
 
 #endif

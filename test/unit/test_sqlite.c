@@ -394,6 +394,7 @@ words_are_phrases_and_all_must_match(void **state)
     assert_found(f, "--count|hel*", "1\n");
     assert_found(f, "--count|hel", "0\n");
     assert_found(f, "--count|get|***", "2\n");
+    assert_found(f, "--count|get|\xe2\x80\x94", "2\n"); /* a dash beyond ASCII */
     assert_found(f, "--count|--raw|hello OR x", "2\n");
     assert_found(f, "--count|--raw|get NOT hello", "1\n");
 }
