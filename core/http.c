@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* http.c: see http.h. libmicrohttpd runs one thread with epoll; a handler builds its whole answer before
+ * the first byte goes out, so a slow client holds memory, never the thread. */
+#include "core/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "core/assert.h"
+#include "core/health.h"
+#include "core/metrics.h"
+
+#define HTTP_TIMEOUT_S 30     /* a connection that does nothing for so long is closed */
+#define HTTP_BACKLOG 64
+#define GZIP_SIZE_MIN 1024    /* below, the header costs more than it saves */
+#define HTTP_MAGIC 0x74687470U
+
+struct http {
+    unsigned magic;
+    struct MHD_Daemon *daemon;
+    struct metrics *metrics;
+    struct health *health;
+    const struct http_page *pages;
+    size_t page_count;
+    unsigned port;
+};
+
+struct http_request {
+    struct MHD_Connection *connection;
+};
+
+const char *
+http_query(const struct http_request *request, const char *name)
+{
+    const char *value = NULL;
+    size_t size = 0;
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+                                      &value, &size) != MHD_YES)
+        return NULL;
+    return value == NULL ? "" : value;
+}
+
+/* The weight that an Accept-like header gives to a word: 0 when absent or refused, else up to 1000. */
+static int
+header_weight(const char *header, const char *word)
+{
+    size_t size = strlen(word);
+    for (const char *at = header; at != NULL; at = strchr(at, ',')) {
+        at += strspn(at, ", ");
+        size_t named = strcspn(at, ";, ");
+        if (named != size || strncasecmp(at, word, size) != 0)
+            continue;
+        const char *end = at + strcspn(at, ",");
+        const char *q = strstr(at, "q=");
+        if (q == NULL || q > end)
+            return 1000;
+        return (int)(strtod(q + 2, NULL) * 1000);
+    }
+    return 0;
+}
+
+static const char *
+request_header(struct MHD_Connection *connection, const char *name)
+{
+    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    return value == NULL ? "" : value;
+}
+
+static void
+serve_metrics(struct http *http, struct MHD_Connection *connection, struct http_response *response)
+{
+    const char *accept = request_header(connection, MHD_HTTP_HEADER_ACCEPT);
+    int open = header_weight(accept, "application/openmetrics-text");
+    if (open > 0 && open >= header_weight(accept, "text/plain")) {
+        response->content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        metrics_render(http->metrics, METRIC_PAGE_OPENMETRICS, &response->body);
+    } else {
+        response->content_type = "text/plain; version=0.0.4; charset=utf-8";
+        metrics_render(http->metrics, METRIC_PAGE_TEXT, &response->body);
+    }
+}
+
+static void
+serve_not_found(const struct http *http, struct http_response *response)
+{
+    response->status = MHD_HTTP_NOT_FOUND;
+    buffer_text(&response->body, "no such page; there are: /metrics /healthz /readyz");
+    for (size_t i = 0; i < http->page_count; i++)
+        buffer_format(&response->body, " %s", http->pages[i].path);
+    buffer_text(&response->body, "\n");
+}
+
+static void
+route(struct http *http, struct MHD_Connection *connection, const char *path,
+      struct http_response *response)
+{
+    struct http_request request = {.connection = connection};
+    if (strcmp(path, "/metrics") == 0) {
+        serve_metrics(http, connection, response);
+        return;
+    }
+    if (strcmp(path, "/healthz") == 0) {
+        if (!health_alive(http->health, &response->body))
+            response->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+        return;
+    }
+    if (strcmp(path, "/readyz") == 0) {
+        bool local = http_query(&request, "local") != NULL;
+        if (!health_ready(http->health, local, &response->body))
+            response->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+        return;
+    }
+    for (size_t i = 0; i < http->page_count; i++)
+        if (strcmp(http->pages[i].path, path) == 0) {
+            http->pages[i].handler(http->pages[i].context, &request, response);
+            return;
+        }
+    serve_not_found(http, response);
+}
+
+/* Replaces the body by its gzip form; false, and the body as it was, when that does not help. */
+static bool
+compress_body(struct buffer *body)
+{
+    z_stream stream = {0};
+    if (deflateInit2(&stream, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return false;
+    struct buffer packed;
+    buffer_init(&packed, HTTP_BODY_MAX);
+    char *room = buffer_reserve(&packed, body->size);
+    bool done = false;
+    if (room != NULL) {
+        stream.next_in = (Bytef *)body->bytes;
+        stream.avail_in = (uInt)body->size;
+        stream.next_out = (Bytef *)room;
+        stream.avail_out = (uInt)body->size;
+        done = deflate(&stream, Z_FINISH) == Z_STREAM_END;
+        packed.size = stream.total_out;
+    }
+    (void)deflateEnd(&stream);
+    if (!done) {
+        buffer_done(&packed);
+        return false;
+    }
+    buffer_done(body);
+    *body = packed;
+    return true;
+}
+
+static enum MHD_Result
+send_response(struct MHD_Connection *connection, struct http_response *response)
+{
+    if (response->body.failed) {
+        buffer_clear(&response->body);
+        response->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+        response->content_type = "text/plain; charset=utf-8";
+        buffer_text(&response->body, "the answer is too large, or memory is short\n");
+    }
+    const char *accept = request_header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING);
+    bool packed = response->body.size >= GZIP_SIZE_MIN && header_weight(accept, "gzip") > 0 &&
+                  compress_body(&response->body);
+
+    struct MHD_Response *answer = MHD_create_response_from_buffer(
+        response->body.size, response->body.bytes, MHD_RESPMEM_MUST_FREE);
+    if (answer == NULL) {
+        buffer_done(&response->body);
+        return MHD_NO; /* closes the connection */
+    }
+    (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);
+    (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
+    if (packed)
+        (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
+    if (response->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    enum MHD_Result result = MHD_queue_response(connection, (unsigned)response->status, answer);
+    MHD_destroy_response(answer);
+    return result;
+}
+
+static enum MHD_Result
+on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+           const char *version, const char *upload, size_t *upload_size, void **con_cls)
+{
+    struct http *http = cls;
+    ASSERT(http->magic == HTTP_MAGIC);
+    (void)version;
+    (void)upload;
+
+    /* The first call has the headers only; a body, if any, is read and thrown away before the answer. */
+    static int seen;
+    if (*con_cls == NULL) {
+        *con_cls = &seen;
+        return MHD_YES;
+    }
+    if (*upload_size > 0) {
+        *upload_size = 0;
+        return MHD_YES;
+    }
+
+    struct http_response response = {
+        .status = MHD_HTTP_OK,
+        .content_type = "text/plain; charset=utf-8",
+    };
+    buffer_init(&response.body, HTTP_BODY_MAX);
+    if (strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0) {
+        route(http, connection, url, &response);
+    } else {
+        response.status = MHD_HTTP_METHOD_NOT_ALLOWED;
+        buffer_text(&response.body, "only GET and HEAD\n");
+    }
+    return send_response(connection, &response);
+}
+
+/* Splits "host:port", ":port", "[::1]:port". */
+static bool
+split_listen(const char *listen, char host[256], char port[8], struct err *err)
+{
+    const char *colon = strrchr(listen, ':');
+    size_t host_size = colon == NULL ? 0 : (size_t)(colon - listen);
+    if (colon == NULL || colon[1] == '\0' || strlen(colon + 1) > 5 ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtoul(colon + 1, NULL, 10) > 65535)
+        return err_set(err, ERR_CONFIG, 0,
+                       "http.listen '%.200s' has no port; write \":10464\" or \"127.0.0.1:10464\"",
+                       listen);
+    bool bracketed = host_size >= 2 && listen[0] == '[' && colon[-1] == ']';
+    if (host_size >= 256 || (!bracketed && memchr(listen, ':', host_size) != NULL))
+        return err_set(err, ERR_CONFIG, 0,
+                       "http.listen '%.200s' is no address; write an IPv6 address as \"[::1]:10464\"",
+                       listen);
+    memcpy(host, listen + bracketed, host_size - 2U * bracketed);
+    host[host_size - 2U * bracketed] = '\0';
+    memcpy(port, colon + 1, strlen(colon + 1) + 1);
+    return true;
+}
+
+/* A listening socket. An empty host is all addresses, IPv6 and IPv4 where the kernel has both. */
+static bool
+open_socket(int *out, const char *listen_text, struct err *err)
+{
+    char host[256];
+    char port[8];
+    if (!split_listen(listen_text, host, port, err))
+        return false;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);
+    if (failed != 0)
+        return err_set(err, ERR_CONFIG, 0, "http.listen '%.200s' cannot be resolved: %s", listen_text,
+                       gai_strerror(failed));
+
+    int last_error = 0;
+    *out = -1;
+    for (int pass = 0; pass < 2 && *out < 0; pass++)
+        for (struct addrinfo *info = found; info != NULL && *out < 0; info = info->ai_next) {
+            if ((info->ai_family == AF_INET6) != (pass == 0))
+                continue;
+            int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+            int one = 1;
+            int zero = 0;
+            if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+                (info->ai_family != AF_INET6 ||
+                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)) == 0) &&
+                bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, HTTP_BACKLOG) == 0) {
+                *out = fd;
+                break;
+            }
+            last_error = errno;
+            if (fd >= 0)
+                (void)close(fd);
+        }
+    freeaddrinfo(found);
+    if (*out >= 0)
+        return true;
+    (void)err_errno(err, ERR_STOP, last_error, "listen on '%.200s'", listen_text);
+    if (last_error != EADDRINUSE)
+        return false;
+    return err_set(err, ERR_STOP, last_error,
+                   "cannot listen on '%.200s': the address is in use, by another tailrace or another "
+                   "program; choose another one with http.listen",
+                   listen_text);
+}
+
+static unsigned
+socket_port(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+        return 0;
+    return address.ss_family == AF_INET6
+               ? ntohs(((struct sockaddr_in6 *)(void *)&address)->sin6_port)
+               : ntohs(((struct sockaddr_in *)(void *)&address)->sin_port);
+}
+
+bool
+http_new(struct http **out, const char *listen, struct metrics *metrics, struct health *health,
+         const struct http_page *pages, size_t page_count, struct err *err)
+{
+    ASSERT(metrics != NULL);
+    ASSERT(health != NULL);
+
+    int fd;
+    if (!open_socket(&fd, listen, err))
+        return false;
+    struct http *http = calloc(1, sizeof(*http));
+    if (http == NULL) {
+        (void)close(fd);
+        return err_set(err, ERR_STOP, 0, "cannot start the HTTP endpoint: out of memory");
+    }
+    *http = (struct http){
+        .magic = HTTP_MAGIC,
+        .metrics = metrics,
+        .health = health,
+        .pages = pages,
+        .page_count = page_count,
+        .port = socket_port(fd),
+    };
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_END);
+    if (http->daemon == NULL) {
+        (void)close(fd);
+        free(http);
+        return err_set(err, ERR_STOP, 0, "cannot start the HTTP endpoint on '%.200s'", listen);
+    }
+    *out = http;
+    return true;
+}
+
+void
+http_free(struct http *http)
+{
+    if (http == NULL)
+        return;
+    MHD_stop_daemon(http->daemon); /* closes the socket */
+    http->magic = 0;
+    free(http);
+}
+
+unsigned
+http_port(const struct http *http)
+{
+    return http->port;
+}
+
+void
+http_escape_html(struct buffer *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        switch (*text) {
+        case '&':
+            buffer_text(out, "&amp;");
+            break;
+        case '<':
+            buffer_text(out, "&lt;");
+            break;
+        case '>':
+            buffer_text(out, "&gt;");
+            break;
+        case '"':
+            buffer_text(out, "&quot;");
+            break;
+        case '\'':
+            buffer_text(out, "&#39;");
+            break;
+        default:
+            buffer_append(out, text, 1);
+        }
+    }
+}
