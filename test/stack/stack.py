@@ -212,6 +212,7 @@ class Stack:
     def stop_node(self, name: str, node: int = 1) -> None:
         """Ends one node in order (TERM)."""
         with self._lock(name):
+            self._signal(name, node, signal.SIGCONT)    # says so if it does not run
             self._end(self._service(name, node), [node])
 
     def start_node(self, name: str, node: int = 1, timeout: float = READY_SECONDS) -> None:
@@ -282,15 +283,16 @@ class Stack:
 
     def watermarks(self, cluster: str, topic: str) -> dict[int, tuple[int, int]]:
         """partition -> (first offset, end offset)."""
-        admin = self.admin(cluster)
-        partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions
-        first = self._offsets(admin, cluster, [(topic, each) for each in partitions], "earliest")
-        end = self._offsets(admin, cluster, [(topic, each) for each in partitions], "latest")
-        return {each: (first[topic, each], end[topic, each]) for each in sorted(partitions)}
+        wanted = [(topic, each) for each in self._partitions(cluster, topic)]
+        first = self._offsets(cluster, wanted, "earliest")
+        end = self._offsets(cluster, wanted, "latest")
+        return {key[1]: (first[key], end[key]) for key in wanted}
 
     def group_offsets(self, cluster: str, group: str) -> dict[tuple[str, int], int]:
         """(topic, partition) -> committed offset of a group; empty for an unknown group."""
-        topics = self.admin(cluster).list_topics(timeout=10).topics.values()
+        admin = self.admin(cluster)
+        topics = self._call("list the topics", cluster,
+                            lambda: admin.list_topics(timeout=10)).topics.values()
         return self._committed(cluster, group, [
             (topic.topic, partition) for topic in topics for partition in topic.partitions])
 
@@ -301,14 +303,12 @@ class Stack:
         The group must have no members. Returns the new offsets.
         """
         kafka = _confluent()
-        admin = self.admin(cluster)
-        wanted = [(topic, partition) for topic in topics
-                  for partition in admin.list_topics(topic, timeout=10).topics[topic].partitions]
+        wanted = [(topic, each) for topic in topics for each in self._partitions(cluster, topic)]
         wanted = wanted or list(self.group_offsets(cluster, group))
         if not wanted:
             raise StackError(f"{cluster}: group {group} has committed nothing, so there is "
                              f"nothing to reset. Name its topics to set them all the same.")
-        first = self._offsets(admin, cluster, wanted, "earliest")
+        first = self._offsets(cluster, wanted, "earliest")
         offsets = [kafka.TopicPartition(*key, offset) for key, offset in first.items()]
         failed = [f"{each.topic} partition {each.partition}: {each.error}"
                   for each in self._as_group(
@@ -337,34 +337,43 @@ class Stack:
         consumer = kafka.Consumer({"bootstrap.servers": self.address(cluster), "log_level": 0,
                                    "group.id": group, "enable.auto.commit": False})
         try:
-            return call(consumer)
-        except kafka.KafkaException as error:
-            raise StackError(f"{cluster}: cannot {what}: {error.args[0].str().rstrip('.')}. The servers' side "
-                             f"of it is in {self.log(cluster)}.") from error
+            return self._call(what, cluster, lambda: call(consumer))
         finally:
             consumer.close()
 
-    def _offsets(self, admin: Any, cluster: str, partitions: list[tuple[str, int]],
+    def _offsets(self, cluster: str, partitions: list[tuple[str, int]],
                  which: str) -> dict[tuple[str, int], int]:
         kafka = _confluent()
         spec = getattr(kafka.admin.OffsetSpec, which)()
-        futures = admin.list_offsets(
+        futures = self.admin(cluster).list_offsets(
             {kafka.TopicPartition(*each): spec for each in partitions})
         return {(key.topic, key.partition):
                 self._result(f"list offsets of {key.topic}", cluster, future).offset
                 for key, future in futures.items()}
 
+    def _partitions(self, cluster: str, topic: str) -> list[int]:
+        admin = self.admin(cluster)
+        found = self._call(f"list topic {topic}", cluster,
+                           lambda: admin.list_topics(topic, timeout=10)).topics[topic]
+        if found.error:
+            raise StackError(f"{cluster}: topic {topic} cannot be used: {found.error.str()}. "
+                             f"Topics are not made by use, create it first.")
+        return sorted(found.partitions)
+
     def _result(self, what: str, cluster: str, future: Any) -> Any:
+        return self._call(what, cluster, lambda: future.result(timeout=60))
+
+    def _call(self, what: str, cluster: str, function: Callable[[], Any]) -> Any:
+        """function(), with what the Kafka client raises told as a StackError."""
         kafka = _confluent()
         try:
-            return future.result(timeout=60)
+            return function()
         except FutureTimeout as error:
-            raise StackError(f"{cluster}: cannot {what}: no answer within 60 s. See "
-                             f"test/stack/status and {self.log(cluster)}.") from error
+            reason, cause = "no answer within 60 s", error
         except kafka.KafkaException as error:
-            raise StackError(
-                f"{cluster}: cannot {what}: {error.args[0].str().rstrip('.')}. The servers' side of it is in "
-                f"{self.log(cluster)}.") from error
+            reason, cause = error.args[0].str().rstrip("."), error
+        raise StackError(f"{cluster}: cannot {what}: {reason}. See test/stack/status, and what the "
+                         f"server says in {self.log(cluster)}.") from cause
 
     def _until(self, condition: Callable[[], bool], otherwise: str, timeout: float = 30) -> None:
         deadline = time.monotonic() + timeout
@@ -633,7 +642,9 @@ class Stack:
         log = self.log(name, node)
         lines = []
         with suppress(OSError):
-            lines = log.read_text(errors="replace").splitlines()[-20:]
+            # Without the frames of Java's stack traces, which hide the reason above them.
+            lines = [line for line in log.read_text(errors="replace").splitlines()
+                     if not line.lstrip().startswith(("at ", "... "))][-20:]
         return (f" Find the cause in the log {log} and start it again with --fresh if its data "
                 f"is to blame. The last lines:\n  " + "\n  ".join(lines or ["(nothing)"]))
 
@@ -648,14 +659,15 @@ class Stack:
                   [node for node in nodes if node == ZOOKEEPER]]
         for group in filter(None, groups):
             for node in group:
-                self._signal(service.name, node, signal.SIGKILL if discard else signal.SIGTERM)
-                with suppress(StackError):
+                with suppress(StackError):     # it may end by itself just now
+                    self._signal(service.name, node, signal.SIGKILL if discard else signal.SIGTERM)
                     self._signal(service.name, node, signal.SIGCONT)   # if it was paused
             if self._wait_gone(service.name, group, GRACE_SECONDS):
                 continue
             for node in filter(lambda each: self.pid(service.name, each), group):
                 say(f"{service.name}: node {node} did not end within {GRACE_SECONDS} s, killed")
-                self._signal(service.name, node, signal.SIGKILL)
+                with suppress(StackError):
+                    self._signal(service.name, node, signal.SIGKILL)
             if not self._wait_gone(service.name, group, 10):
                 raise StackError(f"{service.name}: a node survives SIGKILL, it hangs in the "
                                  f"kernel. See test/stack/status and the state of the disk.")
@@ -785,8 +797,9 @@ def _port_owner(port: int) -> str:
         with suppress(OSError):
             if os.readlink(link) in sockets:
                 process = Path(link).parent.parent
-                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                return f"process {process.name}: {words.strip()[:120]}"
+                command = (process / "cmdline").read_bytes().decode(errors="replace")
+                words = " ".join(command.replace("\0", " ").split())
+                return f"process {process.name}: {words[:120]}"
     return "a process that cannot be seen"
 
 
@@ -796,6 +809,8 @@ def _port_owner(port: int) -> str:
 def _up(stack: Stack, options: argparse.Namespace) -> int:
     settings = None
     if options.set:
+        if not all("=" in pair for pair in options.set):
+            raise StackError(f"--set takes KEY=VALUE, not {options.set}. Try again with a value.")
         settings = dict(pair.partition("=")[::2] for pair in options.set)
     for name in options.service:
         service = stack._service(name)

@@ -12,8 +12,9 @@ import org.elasticsearch.plugins.PluginsLoader;
 import org.elasticsearch.plugins.PluginsUtils;
 
 /**
- * Runs one Elasticsearch node from plain jars: EsMain HOME (settings: HOME/config/elasticsearch.yml,
- * modules: HOME/modules). Works as root, which the stock launcher refuses.
+ * Runs one Elasticsearch node from plain jars: EsMain HOME
+ * (settings: HOME/config/elasticsearch.yml, modules: HOME/modules).
+ * Works as root, which the stock launcher refuses.
  */
 public class EsMain {
     public static void main(String[] args) throws Exception {
