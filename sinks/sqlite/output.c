@@ -22,7 +22,7 @@
 #include "sinks/options.h"
 #include "sinks/output.h"
 #include "sinks/sqlite/database.h"
-#include "sinks/sqlite/document.h"
+#include "sinks/sqlite/fields.h"
 
 enum statement { STATEMENT_LAST, STATEMENT_EVENT, STATEMENT_MESSAGE, STATEMENT_COUNT };
 
@@ -41,7 +41,7 @@ struct place {
 };
 
 struct output {
-    const char *path; /* borrowed from the options */
+    char *path; /* owned: the options may be reloaded */
 
     sqlite3 *db; /* NULL: to be opened */
     sqlite3_stmt *statements[STATEMENT_COUNT];
@@ -52,7 +52,7 @@ struct output {
     output_bulk_done *done;
     void *context;
 
-    struct document document;
+    struct fields fields;
     struct place *places; /* grown to the largest bulk */
     size_t place_capacity;
     int64_t number_next;   /* free, and above every number given in this transaction */
@@ -95,10 +95,11 @@ output_open(struct output **out, const struct sink_options *options, struct metr
                        path);
 
     struct output *output = calloc(1, sizeof(*output));
-    if (output == NULL)
+    if (output == NULL || (output->path = strdup(path)) == NULL) {
+        free(output);
         return err_errno(err, ERR_STOP, ENOMEM, "open the sqlite output");
-    output->path = path;
-    document_init(&output->document);
+    }
+    fields_init(&output->fields);
     *out = output;
     return true;
 }
@@ -109,8 +110,9 @@ output_close(struct output *output)
     if (output == NULL)
         return;
     connection_close(output);
-    document_done(&output->document);
+    fields_done(&output->fields);
     free(output->places);
+    free(output->path);
     free(output);
 }
 
@@ -228,7 +230,7 @@ places_sort(struct output *output, const struct output_bulk *bulk, struct err *e
         const struct output_item *item = &bulk->items[i];
         struct place *place = &output->places[i];
         *place = (struct place){.item_index = i};
-        if (!document_time(&output->document, item->value, item->value_size, &place->time_ms))
+        if (!fields_time(&output->fields, item->value, item->value_size, &place->time_ms))
             place->time_ms = now_ms;
     }
     qsort(output->places, bulk->item_count, sizeof(*output->places), place_compare);
@@ -282,7 +284,7 @@ item_insert(struct output *output, struct output_item *item, int64_t time_ms,
             const char now[CLOCK_TEXT_SIZE], struct err *err)
 {
     const char *reason;
-    if (!document_read(&output->document, item->value, item->value_size, &reason)) {
+    if (!fields_read(&output->fields, item->value, item->value_size, &reason)) {
         if (reason == NULL)
             return err_errno(err, ERR_RETRY, ENOMEM, "read a document");
         item->outcome = OUTPUT_DOCUMENT;
@@ -311,7 +313,7 @@ item_insert(struct output *output, struct output_item *item, int64_t time_ms,
     item->outcome = OUTPUT_INDEXED;
     output->number_next = number + 1;
 
-    struct buffer *message = &output->document.fields[DOCUMENT_MESSAGE];
+    struct buffer *message = &output->fields.texts[FIELD_MESSAGE];
     if (message->size == 0)
         return true;
     sqlite3_stmt *words = output->statements[STATEMENT_MESSAGE];

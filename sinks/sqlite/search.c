@@ -14,7 +14,7 @@
 #include "core/options.h"
 #include "sinks/options.h"
 #include "sinks/sqlite/database.h"
-#include "sinks/sqlite/document.h"
+#include "sinks/sqlite/fields.h"
 
 /* Events shown without --limit: a screen. */
 #define LIMIT_DEFAULT 20
@@ -183,17 +183,17 @@ append_visible(struct buffer *out, const struct buffer *text)
 }
 
 static void
-append_line(struct buffer *out, struct document *document, const char *value, size_t size)
+append_line(struct buffer *out, struct fields *fields, const char *value, size_t size)
 {
     const char *reason;
-    if (!document_read(document, value, size, &reason)) {
+    if (!fields_read(fields, value, size, &reason)) {
         buffer_format(out, "(%s)", reason == NULL ? "out of memory" : reason);
         return;
     }
-    for (size_t field = 0; field < DOCUMENT_FIELD_COUNT; field++) {
-        const struct buffer *text = &document->fields[field];
+    for (size_t field = 0; field < FIELD_COUNT; field++) {
+        const struct buffer *text = &fields->texts[field];
         if (field > 0)
-            buffer_text(out, field == DOCUMENT_MESSAGE ? "  " : " ");
+            buffer_text(out, field == FIELD_MESSAGE ? "  " : " ");
         if (text->size == 0)
             buffer_text(out, "-");
         else
@@ -204,8 +204,8 @@ append_line(struct buffer *out, struct document *document, const char *value, si
 static bool
 print_rows(sqlite3_stmt *statement, const struct request *request, int64_t *rows, struct err *err)
 {
-    struct document document;
-    document_init(&document);
+    struct fields fields;
+    fields_init(&fields);
     struct buffer line;
     buffer_init(&line, (size_t)1024 * 1024 * 1024);
     bool ok = true;
@@ -218,7 +218,7 @@ print_rows(sqlite3_stmt *statement, const struct request *request, int64_t *rows
         if (request->count || request->json)
             buffer_append(&line, value, size);
         else
-            append_line(&line, &document, value, size);
+            append_line(&line, &fields, value, size);
         buffer_text(&line, "\n");
         if (fwrite(line.bytes, 1, line.size, stdout) != line.size)
             ok = err_errno(err, ERR_STOP, errno, "write the results");
@@ -227,7 +227,7 @@ print_rows(sqlite3_stmt *statement, const struct request *request, int64_t *rows
     if (ok && fflush(stdout) != 0)
         ok = err_errno(err, ERR_STOP, errno, "write the results");
     buffer_done(&line);
-    document_done(&document);
+    fields_done(&fields);
     return ok;
 }
 

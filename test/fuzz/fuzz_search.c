@@ -8,7 +8,7 @@
 
 #include "core/assert.h"
 #include "core/buffer.h"
-#include "sinks/sqlite/document.h"
+#include "sinks/sqlite/fields.h"
 #include "sinks/sqlite/search.h"
 
 #define WORDS_MAX 16
@@ -60,15 +60,15 @@ try_words(char *text)
 static void
 try_document(const char *text, size_t size)
 {
-    struct document document;
-    document_init(&document);
+    struct fields fields;
+    fields_init(&fields);
     const char *reason;
-    bool object = document_read(&document, text, size, &reason);
+    bool object = fields_read(&fields, text, size, &reason);
     ASSERT(object || reason != NULL);
     int64_t time_ms = 0;
-    if (document_time(&document, text, size, &time_ms) || document_time_parse(text, size, &time_ms))
+    if (fields_time(&fields, text, size, &time_ms) || fields_time_parse(text, size, &time_ms))
         ASSERT(time_ms >= 0);
-    document_done(&document);
+    fields_done(&fields);
 }
 
 int

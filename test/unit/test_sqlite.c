@@ -22,7 +22,7 @@
 #include "sinks/options.h"
 #include "sinks/output.h"
 #include "sinks/sqlite/database.h"
-#include "sinks/sqlite/document.h"
+#include "sinks/sqlite/fields.h"
 #include "sinks/sqlite/search.h"
 
 #define ITEMS_MAX 512
@@ -725,7 +725,7 @@ times_are_read_in_every_form_of_iso_8601(void **state)
     };
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         int64_t ms = -1;
-        if (!document_time_parse(good[i].text, strlen(good[i].text), &ms) || ms != good[i].ms)
+        if (!fields_time_parse(good[i].text, strlen(good[i].text), &ms) || ms != good[i].ms)
             fail_msg("%s gave %lld", good[i].text, (long long)ms);
     }
     static const char *const bad[] = {"",
@@ -740,7 +740,7 @@ times_are_read_in_every_form_of_iso_8601(void **state)
                                       "2026-11-21T06:61:00Z"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int64_t ms = 0;
-        if (document_time_parse(bad[i], strlen(bad[i]), &ms))
+        if (fields_time_parse(bad[i], strlen(bad[i]), &ms))
             fail_msg("'%s' was read as a time", bad[i]);
     }
 }
@@ -754,15 +754,15 @@ fields_are_found_dotted_and_nested(void **state)
         "\"path\":"
         "\"/a\"},\"file.path\":\"/b\"},\"host.name\":\"h\",\"host\":{\"name\":\"second\"},"
         "\"message\":7,\"deep\":{\"a\":{\"b\":{\"c\":1}}},\"@timestamp\":null}";
-    struct document document;
-    document_init(&document);
+    struct fields fields;
+    fields_init(&fields);
     const char *reason;
-    assert_true(document_read(&document, value, sizeof(value) - 1, &reason));
-    assert_string_equal(buffer_string(&document.fields[DOCUMENT_FILE]), "/a");
-    assert_string_equal(buffer_string(&document.fields[DOCUMENT_HOST]), "h");
-    assert_string_equal(buffer_string(&document.fields[DOCUMENT_MESSAGE]), "7");
-    assert_int_equal(document.fields[DOCUMENT_TIMESTAMP].size, 0);
-    document_done(&document);
+    assert_true(fields_read(&fields, value, sizeof(value) - 1, &reason));
+    assert_string_equal(buffer_string(&fields.texts[FIELD_FILE]), "/a");
+    assert_string_equal(buffer_string(&fields.texts[FIELD_HOST]), "h");
+    assert_string_equal(buffer_string(&fields.texts[FIELD_MESSAGE]), "7");
+    assert_int_equal(fields.texts[FIELD_TIMESTAMP].size, 0);
+    fields_done(&fields);
 }
 
 int

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* document.c: see document.h. */
-#include "sinks/sqlite/document.h"
+/* fields.c: see fields.h. */
+#include "sinks/sqlite/fields.h"
 
 #include <string.h>
 #include <yajl/yajl_parse.h>
@@ -18,21 +18,21 @@
 /* Year 9999, the last that clock_format_utc() writes. */
 #define TIME_MS_MAX INT64_C(253402300799999)
 
-static const char *const field_names[DOCUMENT_FIELD_COUNT] = {
-    [DOCUMENT_TIMESTAMP] = "@timestamp",
-    [DOCUMENT_HOST] = "host.name",
-    [DOCUMENT_FILE] = "log.file.path",
-    [DOCUMENT_MESSAGE] = "message",
+static const char *const field_names[FIELD_COUNT] = {
+    [FIELD_TIMESTAMP] = "@timestamp",
+    [FIELD_HOST] = "host.name",
+    [FIELD_FILE] = "log.file.path",
+    [FIELD_MESSAGE] = "message",
 };
 
 /* Where the parser is. `path` holds the keys of the open objects, joined by dots: the key of level n
  * starts at path_starts[n]. Inside arrays and below PATH_DEPTH_MAX no field is looked for. */
 struct reading {
-    struct document *document;
+    struct fields *fields;
     size_t depth;       /* open objects and arrays */
     size_t array_depth; /* depth at which the outermost open array lies; 0: none */
     bool object;        /* the outermost value is an object */
-    bool seen[DOCUMENT_FIELD_COUNT];
+    bool seen[FIELD_COUNT];
     size_t path_starts[PATH_DEPTH_MAX + 1];
     size_t path_size; /* above PATH_SIZE_MAX: too long to be one of ours */
     char path[PATH_SIZE_MAX];
@@ -50,14 +50,14 @@ take_scalar(struct reading *reading, const void *text, size_t size)
 {
     if (!scalar_wanted(reading))
         return 1;
-    for (size_t field = 0; field < DOCUMENT_FIELD_COUNT; field++) {
+    for (size_t field = 0; field < FIELD_COUNT; field++) {
         const char *name = field_names[field];
         if (reading->seen[field] || strlen(name) != reading->path_size ||
             memcmp(name, reading->path, reading->path_size) != 0)
             continue;
         reading->seen[field] = true;
-        buffer_append(&reading->document->fields[field], text, size);
-        return reading->document->fields[field].failed ? 0 : 1;
+        buffer_append(&reading->fields->texts[field], text, size);
+        return reading->fields->texts[field].failed ? 0 : 1;
     }
     return 1;
 }
@@ -155,26 +155,26 @@ static const yajl_callbacks callbacks = {
 };
 
 void
-document_init(struct document *document)
+fields_init(struct fields *fields)
 {
-    for (size_t field = 0; field < DOCUMENT_FIELD_COUNT; field++)
-        buffer_init(&document->fields[field], FIELD_SIZE_MAX);
+    for (size_t field = 0; field < FIELD_COUNT; field++)
+        buffer_init(&fields->texts[field], FIELD_SIZE_MAX);
 }
 
 void
-document_done(struct document *document)
+fields_done(struct fields *fields)
 {
-    for (size_t field = 0; field < DOCUMENT_FIELD_COUNT; field++)
-        buffer_done(&document->fields[field]);
+    for (size_t field = 0; field < FIELD_COUNT; field++)
+        buffer_done(&fields->texts[field]);
 }
 
 bool
-document_read(struct document *document, const char *value, size_t size, const char **reason)
+fields_read(struct fields *fields, const char *value, size_t size, const char **reason)
 {
-    for (size_t field = 0; field < DOCUMENT_FIELD_COUNT; field++)
-        buffer_clear(&document->fields[field]);
+    for (size_t field = 0; field < FIELD_COUNT; field++)
+        buffer_clear(&fields->texts[field]);
 
-    struct reading reading = {.document = document};
+    struct reading reading = {.fields = fields};
     yajl_handle handle = yajl_alloc(&callbacks, NULL, &reading);
     *reason = NULL;
     if (handle == NULL)
@@ -304,7 +304,7 @@ time_clamp(int64_t ms)
 }
 
 bool
-document_time_parse(const char *text, size_t size, int64_t *out_ms)
+fields_time_parse(const char *text, size_t size, int64_t *out_ms)
 {
     int64_t ms = 0;
     if (count_parse(text, size, &ms)) {
@@ -326,18 +326,18 @@ document_time_parse(const char *text, size_t size, int64_t *out_ms)
 }
 
 bool
-document_time(struct document *document, const char *value, size_t size, int64_t *out_ms)
+fields_time(struct fields *fields, const char *value, size_t size, int64_t *out_ms)
 {
     static const char beginning[] = "{\"@timestamp\":\"";
     size_t beginning_size = sizeof(beginning) - 1;
     if (size > beginning_size + CLOCK_TEXT_SIZE && memcmp(value, beginning, beginning_size) == 0 &&
         value[beginning_size + CLOCK_TEXT_SIZE] == '"' &&
-        document_time_parse(value + beginning_size, CLOCK_TEXT_SIZE, out_ms))
+        fields_time_parse(value + beginning_size, CLOCK_TEXT_SIZE, out_ms))
         return true;
 
     const char *reason;
-    if (!document_read(document, value, size, &reason))
+    if (!fields_read(fields, value, size, &reason))
         return false;
-    const struct buffer *text = &document->fields[DOCUMENT_TIMESTAMP];
-    return text->size > 0 && document_time_parse(text->bytes, text->size, out_ms);
+    const struct buffer *text = &fields->texts[FIELD_TIMESTAMP];
+    return text->size > 0 && fields_time_parse(text->bytes, text->size, out_ms);
 }
