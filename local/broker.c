@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* broker.c: tailrace-local-broker, the embedded default of ./local/up: librdkafka's mock cluster of one
- * broker on 127.0.0.1, at a port of its own choice. It holds records in memory, 5 MB or 100,000 of them a
- * partition, and drops the oldest silently beyond that: give it many partitions, and readers that keep up.
- * When it ends, what it holds is gone.
+/* broker.c: tailrace-local-broker, the embedded default of ./local/up: librdkafka's mock cluster
+ * of one broker on 127.0.0.1, at a port of its own choice. It holds records in memory, 5 MB or
+ * 100,000 of them a partition, and drops the oldest silently beyond that: give it many partitions,
+ * and readers that keep up. When it ends, what it holds is gone.
  *
- * Beside serving it tells how far a consumer group is, so that ./local/up knows when everything has
- * arrived. With --servers there is no mock cluster: it makes the topics on a real one and tells the same.
- * Main thread only; the mock cluster runs in a thread of librdkafka. */
+ * Beside serving it tells how far a consumer group is, so that ./local/up knows when everything
+ * has arrived. With --servers there is no mock cluster: it makes the topics on a real one and
+ * tells the same. Main thread only; the mock cluster runs in a thread of librdkafka. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -3,9 +3,10 @@
 
     nginx-log -> files -> agent -> broker -> sink -> SQLite
 
-Stops in this order, waiting until what the broker holds has reached the store. The embedded broker keeps
-records in memory alone: what it held when it was killed is shipped again at the next start, from a copy of
-the agent's state that is known to be clean (class CleanPoint); the store drops what it has already.
+Stops in this order, waiting until what the broker holds has reached the store. The embedded broker
+keeps records in memory alone: what it held when it was killed is shipped again at the next start,
+from a copy of the agent's state that is known to be clean (class CleanPoint); the store drops what
+it has already.
 """
 import argparse
 import ctypes
@@ -62,8 +63,8 @@ class Screen:
 
 
 class Program:
-    """A child in a process group of its own, so that Ctrl-C reaches only us and the order holds. It gets
-    SIGTERM when we die."""
+    """A child in a process group of its own, so that Ctrl-C reaches only us and the order holds.
+    It gets SIGTERM when we die."""
 
     def __init__(self, name, command, environment=None):
         self.name = name
@@ -72,8 +73,8 @@ class Program:
         prctl = ctypes.CDLL(None).prctl
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=STATE,
-                preexec_fn=lambda: (os.setpgid(0, 0), prctl(1, signal.SIGTERM)))
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                cwd=STATE, preexec_fn=lambda: (os.setpgid(0, 0), prctl(1, signal.SIGTERM)))
 
     def alive(self):
         return self.process.poll() is None
@@ -101,7 +102,7 @@ class Program:
 
 
 class Progress:
-    """What the broker program writes twice a second: how far the sink's group is in each partition."""
+    """What the broker program writes twice a second: how far the sink's group is, by partition."""
 
     def __init__(self):
         self.path = os.path.join(STATE, "broker.progress")
@@ -140,9 +141,10 @@ class Progress:
 class CleanPoint:
     """A copy of the agent's state in which every line it calls finished is in the store.
 
-    The state is copied; then the broker tells the end of each partition, which is behind everything the copy
-    calls finished; once the sink's group has committed up to there, the copy is clean and takes the place of
-    the one before. `unclean` is a file that exists while the broker may hold what is nowhere else."""
+    The state is copied; then the broker tells the end of each partition, which is behind everything
+    the copy calls finished; once the sink's group has committed up to there, the copy is clean and
+    takes the place of the one before. `unclean` is a file that exists while the broker may hold what
+    is nowhere else."""
 
     def __init__(self):
         self.state = os.path.join(STATE, "agent")
@@ -161,11 +163,11 @@ class CleanPoint:
             if os.path.isdir(self.clean):
                 when = time.strftime("%H:%M:%S", time.localtime(os.stat(self.clean).st_mtime))
                 shutil.copytree(self.clean, self.state)
-                screen.say(f"  Shipping again what was read since {when}; the store drops what it has "
-                           "already (see duplicates).")
+                screen.say(f"  Shipping again what was read since {when}; the store drops what it "
+                           "has already (see duplicates).")
             else:
-                screen.say("  It was too short for a clean copy of its state: everything is shipped "
-                           "again,\n  and lines that it did store are in there twice.")
+                screen.say("  It was too short for a clean copy of its state: everything is "
+                           "shipped again,\n  and lines that it did store are in there twice.")
         with open(self.mark, "w", encoding="ascii"):
             pass
 
@@ -250,7 +252,7 @@ class Run:
                     probe.bind(("", port))
                 except OSError:
                     raise Failed(f"port {port} of the {name}'s page is taken by another program; "
-                                 f"`ss -ltnp sport = :{port}` shows which. Stop it and start again.")
+                                 f"`ss -ltnp sport = :{port}` shows which")
 
     def wait_for_orphans(self):
         """After a kill of ours the last run's programs may still be on their way down."""
@@ -290,7 +292,7 @@ class Run:
             self.environment["TAILRACE_OPENSEARCH"] = "http://" + opensearch
 
     def start_broker(self):
-        """The embedded broker, or with --real the same program as an onlooker that makes the topics."""
+        """The embedded broker; with --real the same program as an onlooker that makes the topics."""
         address = os.path.join(STATE, "broker.address")
         for path in (address, self.progress.path):
             if os.path.exists(path):
@@ -337,8 +339,8 @@ class Run:
                 raise Failed(f"{what} did not come up within {START_SECONDS} s; see {STATE}/log")
             time.sleep(0.1)
 
-    def check_alive(self):
-        for program in self.programs:
+    def check_alive(self, programs=None):
+        for program in self.programs if programs is None else programs:
             if not program.alive():
                 raise Failed(f"{program.name} has ended ({program.end()}). Its last lines, from "
                              f"{program.log}:\n{program.last_lines()}")
@@ -363,8 +365,8 @@ class Run:
     def welcome(self):
         say = self.screen.say
         say()
-        say(f"Tailrace is running: {'Kafka and OpenSearch' if self.options.real else 'all of it'} on this "
-            "machine. Where to look:")
+        what = "with Kafka and OpenSearch" if self.options.real else "all of it on this machine"
+        say(f"Tailrace is running, {what}. Where to look:")
         say(f"  agent   http://localhost:{PORTS['agent']}/")
         say(f"  sink    http://localhost:{PORTS['sink']}/")
         say(f"  search  {self.search_command()}")
@@ -376,13 +378,15 @@ class Run:
     def search_command(self):
         if self.options.real:
             query = '{"query":{"match":{"message":"GET"}},"sort":[{"@timestamp":"desc"}],"size":5}'
-            return (f"curl -s '{self.environment['TAILRACE_OPENSEARCH']}/local-logs/_search?pretty' "
-                    f"-H 'Content-Type: application/json' -d '{query}'")
+            address = self.environment["TAILRACE_OPENSEARCH"]
+            return (f"curl -s '{address}/local-logs/_search?pretty' -H 'Content-Type: application/json' -d '{query}'")
         program = os.path.join(HERE, "search")
         beside = os.path.relpath(program)
         if len(beside) < len(program):
             program = beside
-        where = "" if STATE == os.path.join(HERE, ".state") else f"TAILRACE_LOCAL_DIR={shlex.quote(STATE)} "
+        where = f"TAILRACE_LOCAL_DIR={shlex.quote(STATE)} "
+        if STATE == os.path.join(HERE, ".state"):
+            where = ""
         return f"{where}{shlex.quote(program)} GET"
 
     def watch(self):
@@ -412,7 +416,7 @@ class Run:
         begun = time.monotonic()
         signals = len(self.stopping)
         while time.monotonic() - begun < DRAIN_SECONDS and len(self.stopping) == signals:
-            self.check_alive_but(self.agent, self.nginx)
+            self.check_alive((self.broker, self.sink))
             self.read_counters()
             if self.progress.time > begun and self.progress.waiting() == 0:
                 return True
@@ -420,14 +424,8 @@ class Run:
             time.sleep(0.25)
         return False
 
-    def check_alive_but(self, *ended):
-        for program in (self.broker, self.sink):
-            if program not in ended and not program.alive():
-                raise Failed(f"{program.name} has ended ({program.end()}). Its last lines, from "
-                             f"{program.log}:\n{program.last_lines()}")
-
     def stop_in_order(self):
-        """Writer, agent, then (when all is stored) sink, then broker. True when nothing is left behind."""
+        """Writer, agent, then (when all is stored) sink, then broker. True when nothing is left."""
         self.screen.say("Stopping: agent, sink, broker.")
         self.nginx.stop()
         self.read_counters()
@@ -441,11 +439,11 @@ class Run:
         self.screen.say("Last: " + self.counters())
         for program, ok in ((self.agent, agent_ok), (self.sink, sink_ok)):
             if not ok:
-                self.screen.say(f"{program.name} did not stop well ({program.end()}), last lines from "
-                                f"{program.log}:\n{program.last_lines()}")
+                self.screen.say(f"{program.name} did not stop well ({program.end()}), last lines "
+                                f"from {program.log}:\n{program.last_lines()}")
         if self.dropped > 0 and not self.options.real:
-            self.screen.say(f"The broker was full and dropped {self.dropped:,} records that the sink had "
-                            "not read; the next start ships them again.")
+            self.screen.say(f"The broker was full and dropped {self.dropped:,} records that the sink "
+                            "had not read; the next start ships them again.")
         if not drained:
             self.screen.say(f"{self.progress.waiting():,} records had not reached the store; "
                             + ("they wait in Kafka." if self.options.real
@@ -460,8 +458,8 @@ class Run:
                 if program.name == name:
                     program.stop()
         if not self.options.real and os.path.exists(self.clean.mark):
-            self.screen.say("What the broker held and the sink had not stored is shipped again at the next "
-                            "start.")
+            self.screen.say("What the broker held and the sink had not stored is shipped again at "
+                            "the next start.")
 
     def run(self):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -16,15 +16,16 @@
 #define TEXT_OF(x) TEXT_OF_VALUE(x)
 #define TEXT_OF_VALUE(x) #x
 
-/* Another process's transaction (a second sink, a person's shell) is waited for this long; then the bulk
- * comes back as a fault, so that the loop is seen to move. */
+/* Another process's transaction (a second sink, a person's shell) is waited for this long; then
+ * the bulk comes back as a fault, so that the loop is seen to move. */
 #define BUSY_WAIT_MS 2000
 
 /* A long read keeps the log from being folded back; it is cut to this size afterwards. */
 #define JOURNAL_SIZE "67108864"
 
-/* Settings of each connection. The log is folded back every 4,000 pages instead of 1,000: a bulk of 5 MiB
- * would otherwise end in two more fsyncs each time. 16 MiB of cache hold the upper levels of all trees. */
+/* Settings of each connection. The log is folded back every 4,000 pages instead of 1,000: a bulk
+ * of 5 MiB would otherwise end in two more fsyncs each time. 16 MiB of cache hold the upper
+ * levels of all trees. */
 static const char connection_sql[] = "PRAGMA synchronous = FULL;"
                                      "PRAGMA wal_autocheckpoint = 4000;"
                                      "PRAGMA journal_size_limit = " JOURNAL_SIZE ";"
@@ -224,8 +225,9 @@ database_open_write(sqlite3 **out, const char *path, struct err *err)
     return ok;
 }
 
-/* A URI that says the file does not change: the one way to read a database with a write-ahead log where
- * nothing may be written, not even its -shm. Right only while nobody writes, that is without a -wal. */
+/* A URI that says the file does not change: the one way to read a database with a write-ahead
+ * log where nothing may be written, not even its -shm. Right only while nobody writes, that is
+ * without a -wal. */
 static bool
 open_immutable(sqlite3 **out, const char *name, const char *path, bool *fresh, struct err *err)
 {

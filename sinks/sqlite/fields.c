@@ -25,8 +25,9 @@ static const char *const field_names[FIELD_COUNT] = {
     [FIELD_MESSAGE] = "message",
 };
 
-/* Where the parser is. `path` holds the keys of the open objects, joined by dots: the key of level n
- * starts at path_starts[n]. Inside arrays and below PATH_DEPTH_MAX no field is looked for. */
+/* Where the parser is. `path` holds the keys of the open objects, joined by dots: the key of
+ * level n starts at path_starts[n]. Inside arrays and below PATH_DEPTH_MAX no field is looked
+ * for. */
 struct reading {
     struct fields *fields;
     size_t depth;       /* open objects and arrays */
@@ -220,7 +221,8 @@ take_one_of(struct time_text *text, const char *characters)
     return true;
 }
 
-/* Days from 1970-01-01 in the Gregorian calendar; a year begins in March, so that the leap day is last. */
+/* Days from 1970-01-01 in the Gregorian calendar; a year begins in March, so that the leap day
+ * is last. */
 static int64_t
 days_from_civil(int year, int month, int day)
 {
@@ -238,7 +240,7 @@ take_date(struct time_text *text, int64_t *out_ms)
     if (!take_digits(text, 4, &year) || !take_one_of(text, "-") || !take_digits(text, 2, &month) ||
         !take_one_of(text, "-") || !take_digits(text, 2, &day))
         return false;
-    *out_ms = days_from_civil(year, month, day) * 86400000;
+    *out_ms = days_from_civil(year, month, day) * INT64_C(86400000);
     return month >= 1 && month <= 12 && day >= 1 && day <= 31;
 }
 
@@ -259,7 +261,7 @@ take_clock(struct time_text *text, int64_t *out_ms)
         for (int unit = 100; take_digits(text, 1, &digit); unit /= 10)
             fraction_ms += digit * unit;
     }
-    *out_ms = ((int64_t)hour * 3600 + minute * 60 + second) * 1000 + fraction_ms;
+    *out_ms = ((int64_t)hour * 3600 + (int64_t)minute * 60 + second) * 1000 + fraction_ms;
     return hour <= 24 && minute <= 59 && second <= 60;
 }
 
@@ -278,7 +280,7 @@ take_zone(struct time_text *text, int64_t *out_ms)
     (void)take_one_of(text, ":");
     if (text->at != text->end && !take_digits(text, 2, &minute))
         return false;
-    *out_ms = ((int64_t)hour * 3600 + minute * 60) * (west ? -1000 : 1000);
+    *out_ms = ((int64_t)hour * 3600 + (int64_t)minute * 60) * (west ? -1000 : 1000);
     return true;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* output.c: the sink's output into one SQLite file; see sinks/output.h for the contract.
- * A bulk is one transaction: all of it is on disk when its outcomes are handed out, or none.
+/* output.c: the sink's output into one SQLite file; see sinks/output.h for the contract. A bulk is
+ * one transaction: all of it is on disk when its outcomes are handed out, or none.
  *
- *     send: keep the bulk      wait: order by time -> BEGIN -> insert each, new ones into the index of
- *                                    words too -> COMMIT (fsync) -> outcomes
+ *     send: keep the bulk
+ *     wait: order by time -> BEGIN -> insert each, new ones into the index of words too
+ *           -> COMMIT (fsync) -> outcomes
  *
- * After any fault the connection is closed and the next bulk opens it anew, so that a person may move or
- * repair the file under a running sink. */
+ * After any fault the connection is closed and the next bulk opens it anew, so that a person may
+ * move or repair the file under a running sink. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -416,7 +417,7 @@ output_check(struct output *output, struct buffer *report, struct err *err)
     struct statvfs space;
     if (statvfs(folder, &space) == 0)
         buffer_format(report, "sqlite: %llu MiB are free in %s\n",
-                      (unsigned long long)space.f_bavail * space.f_frsize / (1024 * 1024), folder);
+                      (unsigned long long)space.f_bavail * space.f_frsize / 1048576, folder);
     if (access(output->path, F_OK) != 0) {
         buffer_format(report, "sqlite: %s will be made at the first start\n", output->path);
         return true;

@@ -56,6 +56,8 @@ static bool
 take_value(const char *name, int argc, char **argv, int *at, const char **value, struct err *err)
 {
     size_t size = strlen(name);
+    ASSERT(argv[*at] != NULL);
+
     *value = NULL;
     if (strncmp(argv[*at], name, size) != 0)
         return true;
@@ -160,8 +162,8 @@ raw_query(struct buffer *out, char *const *words, size_t count)
     }
 }
 
-/* Text of a log may hold anything, a terminal's commands included: control characters (C0, DEL, and C1,
- * which is 0xC2 0x80..0x9F in UTF-8) are shown as \xNN. */
+/* Text of a log may hold anything, a terminal's commands included: control characters (C0, DEL,
+ * and C1, which is 0xC2 0x80..0x9F in UTF-8) are shown as \xNN. */
 static void
 append_visible(struct buffer *out, const struct buffer *text)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Words of a person and values of a topic meet SQLite here. The input is words, one a line; whatever they
- * are, the query made of them is one that FTS5 accepts. The whole input is also read as a document. */
+/* Words of a person and values of a topic meet SQLite here. The input is words, one a line;
+ * whatever they are, the query made of them is one that FTS5 accepts. The whole input is also
+ * read as a document. */
 #include <sqlite3.h>
 #include <stdint.h>
 #include <stdlib.h>
