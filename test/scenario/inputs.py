@@ -3,7 +3,6 @@
 
 import os
 import random
-import shutil
 from pathlib import Path
 
 from oracle import numbered_line, padding_for
@@ -28,11 +27,10 @@ def copy_head(source: Path, target: Path, lines: int) -> None:
 
 
 def copy_rest(source: Path, target: Path) -> None:
-    """What copy_head() left, appended."""
-    done = target.stat().st_size
-    with open(source, "rb") as file, open(target, "ab") as out:
-        file.seek(done)
-        shutil.copyfileobj(file, out)
+    """What copy_head() left, appended; a last line without newline gets one."""
+    rest = source.read_bytes()[target.stat().st_size:]
+    with open(target, "ab") as out:
+        out.write(rest if rest.endswith(b"\n") or not rest else rest + b"\n")
 
 
 def generate(path: Path, lines: int, seed: int, tag: str = "gen", first: int = 0) -> None:
