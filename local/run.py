@@ -32,6 +32,7 @@ LINES_PER_SECOND = 50
 START_SECONDS = 30  # until both pages answer
 STOP_SECONDS = 20  # a program stops in order within 15 s
 DRAIN_SECONDS = 60  # until the sink has stored what the broker holds
+PLAIN_SECONDS = 5  # between two status lines that are not on a terminal
 CLEAN_SECONDS = 5  # between two copies of the agent's state
 
 
@@ -40,11 +41,12 @@ class Failed(Exception):
 
 
 class Screen:
-    """One status line that is written over on a terminal; plain lines elsewhere."""
+    """One status line that is written over on a terminal; elsewhere a plain line each 5 s."""
 
     def __init__(self):
         self.terminal = sys.stdout.isatty()
         self.open_line = False
+        self.plain_due = 0.0
 
     def say(self, text=""):
         if self.open_line:
@@ -54,7 +56,9 @@ class Screen:
 
     def status(self, text):
         if not self.terminal:
-            print(text, flush=True)
+            if time.monotonic() >= self.plain_due:
+                self.plain_due = time.monotonic() + PLAIN_SECONDS
+                print(text, flush=True)
             return
         width = shutil.get_terminal_size().columns - 1
         sys.stdout.write("\r\033[K" + text[:width])
@@ -71,7 +75,9 @@ class Program:
         self.log = os.path.join(STATE, "log", name + ".log")
         environment = dict(os.environ, **(environment or {}))
         prctl = ctypes.CDLL(None).prctl
-        with open(self.log, "ab") as log:
+        if os.path.exists(self.log):
+            os.replace(self.log, self.log + ".before")  # the run before this one
+        with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 cwd=STATE, preexec_fn=lambda: (os.setpgid(0, 0), prctl(1, signal.SIGTERM)))
@@ -118,8 +124,9 @@ class Progress:
         self.time = float(head)
         self.partitions = {}
         for line in lines:
-            _, partition, low, end, committed = line.split()
-            self.partitions[int(partition)] = (int(low), int(end), int(committed))
+            topic, partition, low, end, committed = line.split()
+            if topic == TOPIC:
+                self.partitions[int(partition)] = (int(low), int(end), int(committed))
 
     def waiting(self):
         """Records in the broker that the sink has not finished."""
@@ -356,7 +363,10 @@ class Run:
     def counters(self):
         finished = "tailrace_sink_finished_records_total"
         behind = total(self.agent_values, "tailrace_agent_lag_bytes")
-        return (f"shipped {total(self.agent_values, 'tailrace_agent_events_total'):,}"
+        shipped = total(self.agent_values, "tailrace_agent_events_total")
+        if not self.options.real:  # the broker began empty, and still counts when the agent has ended
+            shipped = max(shipped, sum(self.progress.ends().values()))
+        return (f"shipped {shipped:,}"
                 f" | stored {total(self.sink_values, finished, 'indexed'):,}"
                 f" | duplicates {total(self.sink_values, finished, 'duplicate'):,}"
                 f" | dead letters {total(self.sink_values, finished, 'dead_lettered'):,}"
@@ -392,15 +402,12 @@ class Run:
     def watch(self):
         """Until a signal, or the end of --duration."""
         end = None if self.options.duration is None else time.monotonic() + self.options.duration
-        turn = 0
         while not self.stopping and (end is None or time.monotonic() < end):
             self.check_alive()
             self.read_counters()
             if not self.options.real:
                 self.clean.step(self.progress)
-            if self.screen.terminal or turn % 5 == 0:
-                self.screen.status(self.counters())
-            turn += 1
+            self.screen.status(self.counters())
             self.pause(1 if end is None else min(1, max(0, end - time.monotonic())))
 
     def pause(self, seconds):
