@@ -31,9 +31,9 @@ enum output_outcome {
 
 /* One document to be created under its id. All pointers are borrowed until the bulk is back. */
 struct output_item {
-    const char *index;  /* '\0'-terminated name of index or table */
-    const char *id;     /* at most 512 bytes, needs no JSON escape */
-    const char *value;  /* one JSON object, no newline byte in it */
+    const char *index; /* '\0'-terminated name of index or table */
+    const char *id;    /* at most 512 bytes, needs no JSON escape */
+    const char *value; /* one JSON object, no newline byte in it */
     size_t id_size;
     size_t value_size;
 
@@ -66,6 +66,9 @@ struct output_class {
     bool (*open)(struct output **out, const struct sink_options *options, struct metrics *metrics,
                  struct err *err);
     void (*close)(struct output *output); /* gives up what is in flight; NULL is fine */
+
+    /* Takes over reloadable options; `options` is valid during the call only. NULL: it has none. */
+    void (*reload)(struct output *output, const struct sink_options *options);
 
     /* Puts what the store needs before the first document: index template, schema. Blocks for at most some
      * seconds. ERR_RETRY: not reachable or refused for now. Idempotent. */

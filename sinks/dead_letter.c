@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dead_letter.c: see dead_letter.h. The producer is made at the first letter: most sinks never need it. */
+#include "sinks/dead_letter.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/assert.h"
+#include "core/clock.h"
+#include "core/kafka.h"
+
+#define LETTERS_MAGIC 0x64656164406c7472ULL
+
+struct dead_letters {
+    uint64_t magic;
+    const struct sink_options *options;
+    int event_fd; /* borrowed: the loop wakes up when a report is there */
+    dead_letter_done *done;
+    void *context;
+    rd_kafka_t *client; /* NULL before the first letter */
+    rd_kafka_queue_t *queue;
+};
+
+/* The consumer's own properties may be in kafka.properties too: librdkafka only notes that a producer does
+ * not use them. */
+static const struct kafka_property fixed_properties[] = {
+    {"acks", "all", "a dead letter must be safe before its record is finished"},
+    {"message.timeout.ms", "30000", "the route says what is wrong and tries again"},
+    {"message.max.bytes", "104857600", "the topic decides what is too large"},
+    {"linger.ms", "5", "dead letters are few"},
+    {"compression.type", "snappy", "values are text"},
+    {"enable.idempotence", "false", "a repeat has the same key"},
+    {"transactional.id", NULL, "a repeat has the same key"},
+};
+#define FIXED_COUNT (sizeof(fixed_properties) / sizeof(fixed_properties[0]))
+
+static void
+on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
+{
+    struct dead_letters *letters = opaque;
+    ASSERT(letters->magic == LETTERS_MAGIC);
+    (void)client;
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        letters->done(letters->context, message->_private, NULL);
+        return;
+    }
+    bool too_large = message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+                     message->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
+    struct err err;
+    err_set(&err, too_large ? ERR_REJECT : ERR_RETRY, message->err,
+            "cannot write to dead-letter topic '%s': %s", rd_kafka_topic_name(message->rkt),
+            rd_kafka_err2str(message->err));
+    letters->done(letters->context, message->_private, &err);
+}
+
+bool
+dead_letters_new(struct dead_letters **out, const struct sink_options *options, int event_fd,
+                 dead_letter_done *done, void *context, struct err *err)
+{
+    struct dead_letters *letters = calloc(1, sizeof(*letters));
+    if (letters == NULL)
+        return err_set(err, ERR_STOP, ENOMEM, "cannot keep dead letters: out of memory");
+    letters->magic = LETTERS_MAGIC;
+    letters->options = options;
+    letters->event_fd = event_fd;
+    letters->done = done;
+    letters->context = context;
+    *out = letters;
+    return true;
+}
+
+void
+dead_letters_free(struct dead_letters *letters)
+{
+    if (letters == NULL)
+        return;
+    if (letters->client != NULL) {
+        rd_kafka_queue_io_event_enable(letters->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(letters->queue);
+        rd_kafka_purge(letters->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        for (int i = 0; i < 20 && rd_kafka_outq_len(letters->client) > 0; i++)
+            rd_kafka_poll(letters->client, 50);
+        rd_kafka_destroy(letters->client);
+    }
+    free(letters);
+}
+
+static bool
+start_client(struct dead_letters *letters, struct err *err)
+{
+    rd_kafka_conf_t *conf;
+    if (!kafka_conf_new(&conf, (const struct kafka_common_options *)&letters->options->kafka,
+                        "tailrace-sink-dlq", fixed_properties, FIXED_COUNT, err))
+        return false;
+    rd_kafka_conf_set_opaque(conf, letters);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_report);
+    rd_kafka_conf_set_log_cb(conf, NULL); /* what matters comes with the reports */
+    char reason[256];
+    letters->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason));
+    if (letters->client == NULL) {
+        rd_kafka_conf_destroy(conf);
+        return err_set(err, ERR_RETRY, 0, "cannot start the dead-letter producer: %s", reason);
+    }
+    rd_kafka_set_log_queue(letters->client, NULL); /* else they would pile up unread */
+    letters->queue = rd_kafka_queue_get_main(letters->client);
+    static const uint64_t one = 1;
+    rd_kafka_queue_io_event_enable(letters->queue, letters->event_fd, &one, sizeof(one));
+    return true;
+}
+
+static void
+add_number(rd_kafka_headers_t *headers, const char *name, long long value)
+{
+    char text[32];
+    int size = snprintf(text, sizeof(text), "%lld", value);
+    ASSERT(size > 0 && (size_t)size < sizeof(text));
+    rd_kafka_header_add(headers, name, -1, text, size);
+}
+
+static rd_kafka_headers_t *
+make_headers(const struct dead_letter *letter)
+{
+    char now[CLOCK_TEXT_SIZE];
+    clock_format_utc(clock_wall_ms(), now);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(12);
+    rd_kafka_header_add(headers, "tailrace.reason", -1, letter->reason, -1);
+    add_number(headers, "tailrace.status", letter->status);
+    rd_kafka_header_add(headers, "tailrace.topic", -1, letter->topic, -1);
+    add_number(headers, "tailrace.partition", letter->partition);
+    add_number(headers, "tailrace.offset", letter->offset);
+    rd_kafka_header_add(headers, "tailrace.index", -1, letter->index, -1);
+    add_number(headers, "tailrace.attempts", letter->attempts);
+    rd_kafka_header_add(headers, "tailrace.time", -1, now, sizeof(now));
+    bool key_is_id = letter->key_size == letter->id_size && letter->key != NULL &&
+                     memcmp(letter->key, letter->id, letter->id_size) == 0;
+    if (letter->key != NULL && !key_is_id)
+        rd_kafka_header_add(headers, "tailrace.key", -1, letter->key, (ssize_t)letter->key_size);
+    if (letter->cut)
+        add_number(headers, "tailrace.cut_from", (long long)letter->value_size);
+    return headers;
+}
+
+bool
+dead_letters_send(struct dead_letters *letters, const struct dead_letter *letter, void *record,
+                  struct err *err)
+{
+    ASSERT(letter->reason != NULL);
+    ASSERT(letter->id_size > 0);
+
+    if (letters->client == NULL && !start_client(letters, err))
+        return false;
+    size_t size = letter->value_size;
+    if (letter->cut && size > DEAD_LETTER_CUT_SIZE)
+        size = DEAD_LETTER_CUT_SIZE;
+    rd_kafka_headers_t *headers = make_headers(letter);
+    char *value = NULL;
+    memcpy(&value, &letter->value, sizeof(value)); /* RD_KAFKA_MSG_F_COPY: only read */
+    rd_kafka_resp_err_t code = rd_kafka_producev(
+        letters->client, RD_KAFKA_V_TOPIC(letter->dead_letter_topic),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(letter->id, letter->id_size),
+        RD_KAFKA_V_VALUE(value, size), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(record),
+        RD_KAFKA_V_END);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true;
+    rd_kafka_headers_destroy(headers);
+    return err_set(err, code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? ERR_REJECT : ERR_RETRY, code,
+                   "cannot write to dead-letter topic '%s': %s", letter->dead_letter_topic,
+                   rd_kafka_err2str(code));
+}
+
+void
+dead_letters_poll(struct dead_letters *letters)
+{
+    if (letters->client != NULL)
+        rd_kafka_poll(letters->client, 0);
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* document.c: see document.h. */
+#include "sinks/document.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/assert.h"
+#include "core/clock.h"
+#include "sinks/record.h"
+
+#define CHUNK_DOCUMENTS 256
+/* What librdkafka keeps for a message beside its bytes (measured at 2.0.2: an op of 240 bytes). */
+#define MESSAGE_OVERHEAD 256
+/* A converted value: the largest record a broker takes by far, six times escaped. */
+#define CONVERTED_MAX (1024U * 1024 * 1024)
+
+struct chunk {
+    struct chunk *next;
+    struct document documents[CHUNK_DOCUMENTS];
+};
+
+void
+document_list_append(struct document_list *list, struct document *document)
+{
+    document->next = NULL;
+    if (list->tail == NULL)
+        list->head = document;
+    else
+        list->tail->next = document;
+    list->tail = document;
+    list->count++;
+    list->bytes += document->id_size + document->value_size;
+}
+
+void
+document_list_prepend(struct document_list *list, struct document *document)
+{
+    document->next = list->head;
+    list->head = document;
+    if (list->tail == NULL)
+        list->tail = document;
+    list->count++;
+    list->bytes += document->id_size + document->value_size;
+}
+
+struct document *
+document_list_pop(struct document_list *list)
+{
+    struct document *document = list->head;
+    if (document == NULL)
+        return NULL;
+    list->head = document->next;
+    if (list->head == NULL)
+        list->tail = NULL;
+    list->count--;
+    list->bytes -= document->id_size + document->value_size;
+    document->next = NULL;
+    return document;
+}
+
+void
+document_list_join_front(struct document_list *list, struct document_list *other)
+{
+    if (other->head == NULL)
+        return;
+    other->tail->next = list->head;
+    if (list->tail == NULL)
+        list->tail = other->tail;
+    list->head = other->head;
+    list->count += other->count;
+    list->bytes += other->bytes;
+    *other = (struct document_list){0};
+}
+
+void
+document_pool_init(struct document_pool *pool)
+{
+    *pool = (struct document_pool){0};
+    buffer_init(&pool->scratch, CONVERTED_MAX);
+}
+
+void
+document_pool_done(struct document_pool *pool)
+{
+    while (pool->chunks != NULL) {
+        struct chunk *next = pool->chunks->next;
+        free(pool->chunks);
+        pool->chunks = next;
+    }
+    buffer_done(&pool->scratch);
+    pool->free = NULL;
+}
+
+static bool
+grow(struct document_pool *pool)
+{
+    struct chunk *chunk = malloc(sizeof(*chunk));
+    if (chunk == NULL)
+        return false;
+    chunk->next = pool->chunks;
+    pool->chunks = chunk;
+    for (size_t i = 0; i < CHUNK_DOCUMENTS; i++) {
+        chunk->documents[i].next = pool->free;
+        pool->free = &chunk->documents[i];
+    }
+    return true;
+}
+
+/* Makes the document's value of a record that cannot be taken as it is. */
+static bool
+convert(struct document_pool *pool, struct document *document)
+{
+    buffer_clear(&pool->scratch);
+    record_convert(&pool->scratch, document->raw, document->raw_size, document->timestamp_ms);
+    if (pool->scratch.failed)
+        return false;
+    document->own = malloc(pool->scratch.size);
+    if (document->own == NULL)
+        return false;
+    memcpy(document->own, pool->scratch.bytes, pool->scratch.size);
+    document->value = document->own;
+    document->value_size = pool->scratch.size;
+    document->held += document->value_size;
+    /* A rare giant must not stay in the scratch for ever. */
+    if (pool->scratch.capacity > 4 * 1024 * 1024) {
+        buffer_done(&pool->scratch);
+        buffer_init(&pool->scratch, CONVERTED_MAX);
+    }
+    return true;
+}
+
+struct document *
+document_new(struct document_pool *pool, struct consumer *consumer, const struct taken *taken)
+{
+    if (pool->free == NULL && !grow(pool))
+        return NULL;
+    rd_kafka_message_t *message = taken->message;
+    rd_kafka_timestamp_type_t type;
+    struct document *document = pool->free;
+    struct document *rest = document->next;
+    *document = (struct document){
+        .message = message,
+        .key = message->key,
+        .key_size = message->key == NULL ? 0 : message->key_len,
+        .raw = message->payload,
+        .raw_size = message->payload == NULL ? 0 : message->len,
+        .partition = taken->partition,
+        .generation = taken->partition->generation,
+        .sequence = taken->sequence,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+    };
+    document->held = sizeof(*document) + MESSAGE_OVERHEAD + document->key_size + document->raw_size;
+    if (event_id_is_ours(document->key, document->key_size)) {
+        document->id = document->key;
+        document->id_size = document->key_size;
+    } else {
+        document->id = document->foreign_id;
+        document->id_size =
+            event_id_foreign(document->foreign_id, consumer_cluster_id(consumer),
+                             rd_kafka_topic_name(message->rkt), message->partition, message->offset,
+                             document->timestamp_ms, document->raw, document->raw_size);
+    }
+    document->value = document->raw;
+    document->value_size = document->raw_size;
+    bool ready =
+        record_is_ready(document->key, document->key_size, document->raw, document->raw_size);
+    if (!ready && !convert(pool, document)) {
+        document->next = rest;
+        return NULL;
+    }
+    pool->free = rest;
+    return document;
+}
+
+void
+document_free(struct document_pool *pool, struct document *document)
+{
+    if (document->message != NULL)
+        rd_kafka_message_destroy(document->message);
+    free(document->own);
+    free(document->reason);
+    document->next = pool->free;
+    pool->free = document;
+}
+
+void
+document_settle(struct document *document)
+{
+    if (document->message == NULL)
+        return;
+    bool converted = document->own != NULL;
+    size_t extra = converted ? document->value_size : 0;
+    size_t size = document->key_size + document->raw_size + extra;
+    char *block = malloc(size > 0 ? size : 1);
+    if (block == NULL)
+        return;
+    char *raw = block + document->key_size;
+    char *value = converted ? raw + document->raw_size : raw;
+    if (document->key_size > 0)
+        memcpy(block, document->key, document->key_size);
+    if (document->raw_size > 0)
+        memcpy(raw, document->raw, document->raw_size);
+    if (converted)
+        memcpy(value, document->value, document->value_size);
+    if (document->id == document->key)
+        document->id = block;
+    document->key = document->key == NULL ? NULL : block;
+    document->raw = document->raw == NULL ? NULL : raw;
+    document->value = value;
+    free(document->own);
+    document->own = block;
+    rd_kafka_message_destroy(document->message);
+    document->message = NULL;
+}
+
+bool
+document_is_late(const struct document *document)
+{
+    return document->generation != document->partition->generation;
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* output.c: bulks to Elasticsearch or OpenSearch, several at once through one curl multi handle.
+ * How many at once adapts: a little more with each clean answer, half as many when a queue is full. A
+ * bulk that a node does not answer goes to the next node at once; only when all failed is it a fault. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/assert.h"
+#include "core/buffer.h"
+#include "core/clock.h"
+#include "sinks/elasticsearch/answer.h"
+#include "sinks/elasticsearch/body.h"
+#include "sinks/elasticsearch/server.h"
+#include "sinks/elasticsearch/template.h"
+#include "sinks/options.h"
+#include "sinks/output.h"
+
+#define REQUEST_MAGIC 0x7265717565737431ULL
+#define REQUESTS_MAX 32 /* the largest bulk.in_flight */
+#define WAIT_FDS_MAX 16 /* the loop has signals, Kafka and questions to wait for */
+#define BULK_PATH                                                                                  \
+    "/_bulk?filter_path=took,errors,error,status,items.*.status,items.*.error.type,"               \
+    "items.*.error.reason"
+
+enum request_state { REQUEST_FREE, REQUEST_FLYING, REQUEST_BACK };
+
+/* One bulk from send to release; the parts are kept for the next one. */
+struct request {
+    uint64_t magic;
+    struct output *output;
+    enum request_state state;
+    CURL *easy;
+    struct answer *answer;
+    struct buffer body;
+    struct buffer url;
+    struct output_bulk *bulk;
+    output_bulk_done *done;
+    void *context;
+    size_t node;
+    size_t tries;
+    uint64_t started_ms;
+    bool gzip;
+    bool unsendable; /* no body could be built: goes back at the next wait */
+    char detail[CURL_ERROR_SIZE];
+};
+
+struct output {
+    const struct sink_options *options; /* those of the start: addresses and routes */
+    struct server server;
+    CURLM *multi;
+    struct body_builder builder;
+    struct curl_slist *headers_plain;
+    struct curl_slist *headers_gzip;
+    struct request requests[REQUESTS_MAX];
+    size_t flying;
+    double limit; /* bulks that may fly now, 1 to limit_max */
+    double limit_max;
+    uint64_t cut_ms; /* when the limit was last halved */
+    bool gzip;
+    long timeout_ms;
+};
+
+static void
+elasticsearch_close(struct output *output)
+{
+    if (output == NULL)
+        return;
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = &output->requests[i];
+        if (request->easy != NULL && output->multi != NULL && request->state == REQUEST_FLYING)
+            curl_multi_remove_handle(output->multi, request->easy);
+        curl_easy_cleanup(request->easy);
+        answer_free(request->answer);
+        buffer_done(&request->body);
+        buffer_done(&request->url);
+    }
+    curl_multi_cleanup(output->multi);
+    curl_slist_free_all(output->headers_plain);
+    curl_slist_free_all(output->headers_gzip);
+    body_builder_done(&output->builder);
+    server_done(&output->server);
+    free(output);
+}
+
+static void
+elasticsearch_reload(struct output *output, const struct sink_options *options)
+{
+    output->gzip = options->elasticsearch.gzip;
+    output->timeout_ms = (long)options->elasticsearch.timeout;
+    output->limit_max = (double)options->bulk.in_flight;
+    if (output->limit > output->limit_max)
+        output->limit = output->limit_max;
+}
+
+static bool
+open_parts(struct output *output, struct err *err)
+{
+    if (!server_init(&output->server, &output->options->elasticsearch, err))
+        return false;
+    if (!body_builder_init(&output->builder, err))
+        return false;
+    output->multi = curl_multi_init();
+    output->headers_plain = server_headers(&output->server, "application/x-ndjson", false);
+    output->headers_gzip = server_headers(&output->server, "application/x-ndjson", true);
+    if (output->multi == NULL || output->headers_plain == NULL || output->headers_gzip == NULL)
+        return err_set(err, ERR_STOP, ENOMEM, "cannot open the output: out of memory");
+    return true;
+}
+
+static bool
+elasticsearch_open(struct output **out, const struct sink_options *options, struct metrics *metrics,
+                   struct err *err)
+{
+    (void)metrics;
+    struct output *output = calloc(1, sizeof(*output));
+    if (output == NULL)
+        return err_set(err, ERR_STOP, ENOMEM, "cannot open the output: out of memory");
+    output->options = options;
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        output->requests[i].magic = REQUEST_MAGIC;
+        output->requests[i].output = output;
+        buffer_init(&output->requests[i].body, BODY_SIZE_MAX);
+        buffer_init(&output->requests[i].url, 8192);
+    }
+    output->limit = 2;
+    elasticsearch_reload(output, options);
+    if (!open_parts(output, err)) {
+        elasticsearch_close(output);
+        return false;
+    }
+    *out = output;
+    return true;
+}
+
+static bool
+elasticsearch_prepare(struct output *output, struct err *err)
+{
+    if (!output->options->elasticsearch.template)
+        return true;
+    for (size_t i = 0; i < output->options->route_count; i++)
+        if (!template_put(&output->server, output->options->routes[i].index, err))
+            return false;
+    return true;
+}
+
+static bool
+elasticsearch_ready(const struct output *output)
+{
+    return output->flying < (size_t)output->limit && output->flying < REQUESTS_MAX;
+}
+
+static size_t
+on_answer_bytes(char *bytes, size_t one, size_t size, void *context)
+{
+    struct request *request = context;
+    ASSERT(request->magic == REQUEST_MAGIC);
+    answer_feed(request->answer, bytes, size);
+    return one * size;
+}
+
+/* Makes the handle ready once; curl keeps connections alive in the multi handle. */
+static bool
+request_open(struct request *request, struct err *err)
+{
+    if (request->easy != NULL)
+        return true;
+    if (request->answer == NULL && !answer_new(&request->answer, err))
+        return false;
+    CURL *easy = curl_easy_init();
+    if (easy == NULL || !server_set_up(&request->output->server, easy)) {
+        curl_easy_cleanup(easy);
+        return err_set(err, ERR_RETRY, ENOMEM, "cannot prepare a request: out of memory");
+    }
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+    curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer_bytes);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->detail);
+    request->easy = easy;
+    return true;
+}
+
+/* Starts the request at the next node. */
+static bool
+request_start(struct request *request, struct err *err)
+{
+    struct output *output = request->output;
+    request->node = server_pick(&output->server, clock_monotonic_ms());
+    request->tries++;
+    request->detail[0] = '\0';
+    buffer_clear(&request->url);
+    buffer_format(&request->url, "%s/%s" BULK_PATH, output->server.nodes[request->node].url,
+                  request->bulk->items[0].index);
+    const char *url = buffer_string(&request->url);
+    if (request->url.failed ||
+        !answer_begin(request->answer, request->bulk->items, request->bulk->item_count))
+        return err_set(err, ERR_RETRY, ENOMEM, "cannot prepare a request: out of memory");
+
+    curl_easy_setopt(request->easy, CURLOPT_URL, url);
+    curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, output->timeout_ms);
+    curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER,
+                     request->gzip ? output->headers_gzip : output->headers_plain);
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, request->body.bytes);
+    CURLMcode code = curl_multi_add_handle(output->multi, request->easy);
+    if (code != CURLM_OK)
+        return err_set(err, ERR_RETRY, 0, "cannot start a request: %s", curl_multi_strerror(code));
+    return true;
+}
+
+/* Every item gets the same fault, without an answer. */
+static void
+fail_items(struct request *request, enum output_outcome outcome, const struct err *err)
+{
+    if (request->answer != NULL &&
+        answer_begin(request->answer, request->bulk->items, request->bulk->item_count)) {
+        answer_fail(request->answer, outcome, err);
+        return;
+    }
+    for (size_t i = 0; i < request->bulk->item_count; i++) {
+        request->bulk->items[i].outcome = outcome;
+        request->bulk->items[i].reason = "out of memory";
+    }
+}
+
+static void
+hand_back(struct request *request, const struct err *err)
+{
+    request->state = REQUEST_BACK;
+    request->output->flying--;
+    request->done(request->context, request->bulk, err);
+}
+
+static void
+elasticsearch_send(struct output *output, struct output_bulk *bulk, output_bulk_done *done,
+                   void *context)
+{
+    ASSERT(elasticsearch_ready(output));
+    ASSERT(bulk->item_count > 0);
+
+    struct request *request = output->requests;
+    while (request->state != REQUEST_FREE) {
+        request++;
+        ASSERT(request < output->requests + REQUESTS_MAX);
+    }
+    request->state = REQUEST_FLYING;
+    request->bulk = bulk;
+    request->done = done;
+    request->context = context;
+    request->tries = 0;
+    request->started_ms = clock_monotonic_ms();
+    request->gzip = output->gzip;
+    request->unsendable = false;
+    bulk->private_data = request;
+    output->flying++;
+
+    struct err err;
+    if (!request_open(request, &err)) {
+        request->unsendable = true;
+        fail_items(request, OUTPUT_SERVER_FAULT, &err);
+    } else if (!body_build(&output->builder, bulk, request->gzip, &request->body, &err)) {
+        request->unsendable = true;
+        fail_items(request, OUTPUT_TOO_LARGE, &err);
+    } else if (!request_start(request, &err)) {
+        request->unsendable = true;
+        fail_items(request, OUTPUT_SERVER_FAULT, &err);
+    }
+}
+
+static void
+elasticsearch_release(struct output *output, struct output_bulk *bulk)
+{
+    struct request *request = bulk->private_data;
+    ASSERT(request != NULL);
+    ASSERT(request->magic == REQUEST_MAGIC);
+    ASSERT(request->state == REQUEST_BACK);
+    (void)output;
+    request->state = REQUEST_FREE;
+    request->bulk = NULL;
+    bulk->private_data = NULL;
+}
+
+/* Additive increase, multiplicative decrease; one full queue is one cut, however many bulks meet it. */
+static void
+adapt(struct output *output, const struct request *request)
+{
+    bool queue_full = false;
+    for (size_t i = 0; i < request->bulk->item_count && !queue_full; i++)
+        queue_full = request->bulk->items[i].outcome == OUTPUT_RETRY;
+    if (!queue_full) {
+        output->limit += 1 / output->limit;
+        if (output->limit > output->limit_max)
+            output->limit = output->limit_max;
+    } else if (request->started_ms >= output->cut_ms) {
+        output->limit = output->limit > 2 ? output->limit / 2 : 1;
+        output->cut_ms = clock_monotonic_ms();
+    }
+}
+
+static void
+finish_request(struct output *output, struct request *request, CURLcode code)
+{
+    struct err err;
+    long status = 0;
+    curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_multi_remove_handle(output->multi, request->easy);
+
+    bool node_fine = code == CURLE_OK && status != 502 && status != 503;
+    server_note(&output->server, request->node, node_fine, clock_monotonic_ms());
+    if (!node_fine && request->tries < output->server.node_count && request_start(request, &err))
+        return;
+
+    bool fine = false;
+    if (code == CURLE_OK) {
+        fine = answer_end(request->answer, (int)status, &err);
+    } else {
+        server_error(&err, output->server.nodes[request->node].url, code, request->detail);
+        answer_fail(request->answer, OUTPUT_SERVER_FAULT, &err);
+    }
+    adapt(output, request);
+    hand_back(request, fine ? NULL : &err);
+}
+
+static void
+hand_back_unsendable(struct output *output)
+{
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = &output->requests[i];
+        if (request->state != REQUEST_FLYING || !request->unsendable)
+            continue;
+        struct err err;
+        const char *reason = request->bulk->items[0].reason;
+        err_set(&err, ERR_RETRY, 0, "%s", reason == NULL ? "cannot send" : reason);
+        hand_back(request, &err);
+    }
+}
+
+static bool
+any_unsendable(const struct output *output)
+{
+    for (size_t i = 0; i < REQUESTS_MAX; i++)
+        if (output->requests[i].state == REQUEST_FLYING && output->requests[i].unsendable)
+            return true;
+    return false;
+}
+
+static void
+elasticsearch_wait(struct output *output, struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    ASSERT(count <= WAIT_FDS_MAX);
+
+    struct curl_waitfd waits[WAIT_FDS_MAX];
+    for (nfds_t i = 0; i < count; i++)
+        waits[i] = (struct curl_waitfd){.fd = fds[i].fd, .events = CURL_WAIT_POLLIN};
+    int running = 0;
+    curl_multi_perform(output->multi, &running);
+    if (any_unsendable(output))
+        timeout_ms = 0;
+    curl_multi_poll(output->multi, waits, (unsigned)count, timeout_ms, NULL);
+    for (nfds_t i = 0; i < count; i++)
+        fds[i].revents = (waits[i].revents & CURL_WAIT_POLLIN) != 0 ? POLLIN : 0;
+    curl_multi_perform(output->multi, &running);
+
+    hand_back_unsendable(output);
+    struct CURLMsg *message;
+    int left = 0;
+    while ((message = curl_multi_info_read(output->multi, &left)) != NULL) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = message->data.result;
+        char *private = NULL;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
+        struct request *request = (struct request *)(void *)private;
+        ASSERT(request != NULL);
+        ASSERT(request->magic == REQUEST_MAGIC);
+        finish_request(output, request, code);
+    }
+}
+
+static void
+elasticsearch_describe(const struct output *output, struct buffer *out)
+{
+    size_t up = 0;
+    uint64_t now_ms = clock_monotonic_ms();
+    for (size_t i = 0; i < output->server.node_count; i++)
+        up += output->server.nodes[i].down_until_ms <= now_ms;
+    buffer_format(out, "search server at %s", output->server.nodes[0].url);
+    if (output->server.node_count > 1)
+        buffer_format(out, " and %zu more, %zu of %zu usable", output->server.node_count - 1, up,
+                      output->server.node_count);
+    buffer_format(out, "; %zu bulks under way, %d allowed now", output->flying, (int)output->limit);
+}
+
+static bool
+elasticsearch_check(struct output *output, struct buffer *report, struct err *err)
+{
+    struct buffer answer;
+    buffer_init(&answer, 1024 * 1024);
+    int status = 0;
+    bool fine = server_ask(&output->server, "/_cluster/health?filter_path=cluster_name,status",
+                           NULL, &answer, &status, err);
+    if (fine && status != 200)
+        fine = err_set(err, ERR_RETRY, status, "the search server answers HTTP %d: %.200s", status,
+                       buffer_string(&answer));
+    if (fine)
+        buffer_format(report, "search server: %s\n", buffer_string(&answer));
+    buffer_done(&answer);
+    if (!fine)
+        return false;
+    if (!elasticsearch_prepare(output, err))
+        return false;
+    buffer_text(report, output->options->elasticsearch.template
+                            ? "index templates: in place\n"
+                            : "index templates: not ours (elasticsearch.template is false)\n");
+    return true;
+}
+
+const struct output_class output_elasticsearch = {
+    .name = "elasticsearch",
+    .open = elasticsearch_open,
+    .close = elasticsearch_close,
+    .reload = elasticsearch_reload,
+    .prepare = elasticsearch_prepare,
+    .ready = elasticsearch_ready,
+    .send = elasticsearch_send,
+    .release = elasticsearch_release,
+    .wait = elasticsearch_wait,
+    .describe = elasticsearch_describe,
+    .check = elasticsearch_check,
+};

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pipeline.h: the sink's data loop: take records, make bulks, sort outcomes, retry or park, commit. */
+#ifndef SINKS_PIPELINE_H
+#define SINKS_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/metrics.h"
+#include "sinks/consumer.h"
+#include "sinks/dead_letter.h"
+#include "sinks/options.h"
+#include "sinks/output.h"
+#include "sinks/route.h"
+
+#include "sinks/metrics.def"
+
+struct ask;
+struct health;
+
+enum { SINK_METRICS(METRIC_SYMBOL) SINK_METRIC_COUNT };
+
+/* How a stop may take: in flight, commit and leaving the group stay below systemd's and ours of 15 s. */
+#define STOP_DRAIN_MS 8000
+#define STOP_COMMIT_MS 3000
+#define STOP_LEAVE_MS 3000
+
+/* One request's documents, from filling to its answer; kept and reused. */
+struct bulk {
+    struct output_bulk out;
+    struct document **documents;
+    size_t capacity;
+    struct route *route;
+    uint64_t sent_ms;
+    bool flying;
+    struct pipeline *pipeline;
+    struct bulk *next; /* of all bulks */
+};
+
+struct route_series {
+    metric consumed, in_flight, lag, lost, gaps, retried, event_age;
+    metric finished[ROUTE_OUTCOME_COUNT];
+    metric paused_index, paused_server, paused_letters;
+};
+
+struct pipeline_settings {
+    const struct sink_options *options; /* for life */
+    struct metrics *metrics;
+    struct health *health;
+    struct ask *ask;
+    bool once;
+    int signal_fd; /* SIGTERM, SIGINT, SIGHUP */
+    void (*reload)(void *context);
+    void *reload_context;
+};
+
+struct pipeline {
+    struct pipeline_settings settings;
+    struct sink_bulk_options bulk_options; /* the reloadable ones in force */
+    const struct output_class *class;
+    struct output *output;
+    struct consumer *consumer;
+    struct dead_letters *letters;
+    struct document_pool pool;
+    struct route *routes;
+    struct route_series *series;
+    size_t route_count;
+    size_t next_route; /* round robin */
+    struct bulk *bulks;
+    size_t bulks_flying;
+    size_t flying_bytes;
+    size_t working_size; /* bulk bytes that a 413 taught, 0 for none */
+    struct fault server_fault;
+    bool prepared;   /* the store has its template or schema */
+    bool maybe_more; /* the consumer's queue was not empty when last seen */
+    bool all_paused;
+    uint64_t polled_ms; /* when the consumer was last polled */
+    uint64_t committed_ms;
+    uint64_t housekept_ms;
+    uint64_t started_ms;
+    bool stopping;
+    metric bulk_seconds, bulk_bytes, held_bytes, rebalances;
+    metric bulks_ok, bulks_partial, bulks_failed;
+};
+
+bool pipeline_new(struct pipeline **out, const struct pipeline_settings *settings,
+                  struct err *err) MUST_CHECK;
+void pipeline_free(struct pipeline *pipeline); /* NULL is fine */
+
+/* Runs until a signal, or with `once` to the end. False with ERR_STOP when it cannot go on. */
+bool pipeline_run(struct pipeline *pipeline, struct err *err) MUST_CHECK;
+/* Takes over what can be reloaded. */
+void pipeline_reload(struct pipeline *pipeline, const struct sink_options *options);
+/* check --connect. */
+bool pipeline_check(struct pipeline *pipeline, struct buffer *report, struct err *err) MUST_CHECK;
+
+size_t pipeline_held_bytes(const struct pipeline *pipeline);
+
+#endif
