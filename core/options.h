@@ -11,9 +11,12 @@
  * written like values ("1KiB", "5s"); "" is no limit. SIZE is in bytes, DURATION in milliseconds.
  *
  * Values may hold ${NAME} and ${NAME:-default} from the environment ($$ is a dollar sign). The top-level
- * key `include` takes a path or glob, relative to the file that holds it; sequences of included files are
- * joined, a scalar set twice is an error that names both places. Every error carries file and line, and
- * an unknown key the nearest known one. */
+ * key `include` takes paths or globs, relative to the file that holds them; a file comes after the one
+ * that includes it, matches of a glob in the order of their names. Sequences of several files are joined;
+ * a scalar or MAP set twice is an error that names both places, and so is a file included twice. A section
+ * without anything in it is all defaults. Every error carries file and line, and an unknown key the nearest
+ * known one. Values of variables whose name says PASS(WORD), SECRET, TOKEN, KEY or CREDENTIAL are in no
+ * error of this module. */
 #ifndef CORE_OPTIONS_H
 #define CORE_OPTIONS_H
 
@@ -36,6 +39,12 @@ enum option_kind {
     OPTION_MAP,      /* struct option_map: any keys, scalar values, in the file's order */
 };
 
+/* Where something stands. `file` NULL: nowhere, it is a default. */
+struct option_place {
+    const char *file;
+    unsigned line;
+};
+
 struct option_texts {
     const char *const *items;
     size_t count;
@@ -43,6 +52,7 @@ struct option_texts {
 struct option_pair {
     const char *key, *value;
     bool quoted; /* was a quoted string in YAML: "5" is text, 5 a number */
+    struct option_place place;
 };
 struct option_map {
     const struct option_pair *items;
@@ -85,12 +95,6 @@ enum option_shape {
     OPTION_SHAPE_SEQUENCE, /* pointer at `offset`, size_t at count_offset, elements of element_size */
 };
 
-/* Every struct of a sequence or optional mapping may begin with this to keep its place for messages. */
-struct option_place {
-    const char *file;
-    unsigned line;
-};
-
 struct option_section {
     const char *key; /* "" for the top level */
     enum option_shape shape;
@@ -99,7 +103,7 @@ struct option_section {
     size_t offset;       /* in the program's root struct */
     size_t count_offset; /* SEQUENCE: size_t; OPTIONAL: bool */
     size_t element_size; /* SEQUENCE only */
-    size_t place_offset; /* struct option_place in the element; SIZE_MAX: none */
+    size_t place_offset; /* of a struct option_place in the element, filled here; SIZE_MAX: none */
     const char *help;
 };
 
@@ -122,6 +126,16 @@ bool options_parse(struct options **out, const struct options_schema *schema, co
                    const char *text, size_t size, struct err *err) MUST_CHECK;
 void options_free(struct options *options); /* NULL is fine */
 const void *options_root(const struct options *options);
+
+/* Where a file set this option, else where its section begins, else line 1 of the first file: for checks
+ * that a table cannot make. "" is the section of the top level. Borrowed from `options`. */
+struct option_place options_place(const struct options *options, const char *section, const char *key);
+
+/* Puts "file:line: " of the option in front of the text, when the file set it; for checks that the table
+ * cannot do. `section` is "" for the top level; not for sequences, whose elements have a place. Returns
+ * false. */
+bool options_blame(const struct options *options, const char *section, const char *key,
+                   struct err *err);
 
 /* Appends the name of each option that differs and cannot be reloaded, one a line; true if any does.
  * Elements of sequences are paired by their `name` or else by their place. */

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.c: see options.h. */
+#include "sinks/options.h"
+
+#include <ctype.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/assert.h"
+#include "core/option_value.h"
+
+#define TOPIC_NAME_MAX 249 /* Kafka's own limit */
+#define INDEX_NAME_MAX 255 /* Elasticsearch's own limit, in bytes */
+
+#define OPTION_STRUCT struct sink_kafka_options
+static const struct option kafka_table[] = {KAFKA_COMMON_OPTIONS(OPTION_ENTRY)
+                                                SINK_KAFKA_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_route_options
+static const struct option route_table[] = {SINK_ROUTE_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_bulk_options
+static const struct option bulk_table[] = {SINK_BULK_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_elasticsearch_options
+static const struct option elasticsearch_table[] = {SINK_ELASTICSEARCH_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_sqlite_options
+static const struct option sqlite_table[] = {SINK_SQLITE_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_http_options
+static const struct option http_table[] = {HTTP_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_log_options
+static const struct option log_table[] = {LOG_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+
+#define TABLE(table) (table), sizeof(table) / sizeof((table)[0])
+
+static const struct option_section sections[] = {
+    {"kafka", OPTION_SHAPE_MAPPING, TABLE(kafka_table), offsetof(struct sink_options, kafka), 0, 0,
+     SIZE_MAX, "Where the events come from."},
+    {"routes", OPTION_SHAPE_SEQUENCE, TABLE(route_table), offsetof(struct sink_options, routes),
+     offsetof(struct sink_options, route_count), sizeof(struct sink_route_options),
+     offsetof(struct sink_route_options, place), "Which topic goes into which index."},
+    {"bulk", OPTION_SHAPE_MAPPING, TABLE(bulk_table), offsetof(struct sink_options, bulk), 0, 0,
+     SIZE_MAX, "How much is sent at once."},
+    {"elasticsearch", OPTION_SHAPE_OPTIONAL, TABLE(elasticsearch_table),
+     offsetof(struct sink_options, elasticsearch),
+     offsetof(struct sink_options, elasticsearch_given), 0, SIZE_MAX,
+     "Output: an Elasticsearch or OpenSearch cluster. It is the output when none is named."},
+    {"sqlite", OPTION_SHAPE_OPTIONAL, TABLE(sqlite_table), offsetof(struct sink_options, sqlite),
+     offsetof(struct sink_options, sqlite_given), 0, SIZE_MAX,
+     "Output: one SQLite file, instead of a cluster."},
+    {"http", OPTION_SHAPE_MAPPING, TABLE(http_table), offsetof(struct sink_options, http), 0, 0,
+     SIZE_MAX, "The endpoint for metrics, health and status."},
+    {"log", OPTION_SHAPE_MAPPING, TABLE(log_table), offsetof(struct sink_options, log), 0, 0,
+     SIZE_MAX, "The sink's own log."},
+};
+
+const struct options_schema sink_options_schema = {
+    "tailrace-sink", sections, sizeof(sections) / sizeof(sections[0]), sizeof(struct sink_options)};
+
+/* NULL when the name is valid, else the end of a sentence. */
+static const char *
+topic_fault(const char *topic)
+{
+    size_t size = strlen(topic);
+    if (size == 0)
+        return "it is empty";
+    if (size > TOPIC_NAME_MAX)
+        return "it has more than 249 letters";
+    if (strcmp(topic, ".") == 0 || strcmp(topic, "..") == 0)
+        return "Kafka keeps '.' and '..' for itself";
+    for (size_t i = 0; i < size; i++)
+        if (!isalnum((unsigned char)topic[i]) && strchr("._-", topic[i]) == NULL)
+            return "only letters, digits, '.', '_' and '-' may be in it";
+    return NULL;
+}
+
+static const char *
+index_fault(const char *index)
+{
+    size_t size = strlen(index);
+    if (size == 0)
+        return "it is empty";
+    if (size > INDEX_NAME_MAX)
+        return "it has more than 255 bytes";
+    if (strcmp(index, ".") == 0 || strcmp(index, "..") == 0)
+        return "it is '.' or '..'";
+    if (strchr("-_+", index[0]) != NULL)
+        return "it begins with '-', '_' or '+'";
+    for (size_t i = 0; i < size; i++) {
+        if (isupper((unsigned char)index[i]))
+            return "it must be lower case";
+        if (strchr("\\/*?\"<>| ,#:", index[i]) != NULL || iscntrl((unsigned char)index[i]))
+            return "none of \\ / * ? \" < > | , # : and blank may be in it";
+    }
+    return NULL;
+}
+
+static bool
+fail_route(const struct sink_route_options *route, const char *what, const char *name,
+           const char *fault, struct err *err)
+{
+    char shown[OPTION_SHOWN_SIZE];
+    option_value_show(name, shown);
+    return err_set(err, ERR_CONFIG, 0, "%s:%u: '%s' is no %s: %s", route->place.file,
+                   route->place.line, shown, what, fault);
+}
+
+static bool
+check_route(const struct sink_options *options, size_t index, struct err *err)
+{
+    const struct sink_route_options *route = &options->routes[index];
+    const char *fault = topic_fault(route->topic);
+    if (fault != NULL)
+        return fail_route(route, "topic name", route->topic, fault, err);
+    fault = index_fault(route->index);
+    if (fault != NULL)
+        return fail_route(route, "index name", route->index, fault, err);
+    const char *letters = route->dead_letter_topic;
+    fault = letters[0] != '\0' ? topic_fault(letters) : NULL;
+    if (fault != NULL)
+        return fail_route(route, "topic name", letters, fault, err);
+    if (letters[0] == '\0' && strlen(route->topic) + strlen(".dlq") > TOPIC_NAME_MAX)
+        return fail_route(route, "topic with room for '.dlq'", route->topic,
+                          "name its dead_letter_topic", err);
+
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(options->routes[i].topic, route->topic) == 0)
+            return err_set(err, ERR_CONFIG, 0, "%s:%u: the topic '%s' has a route at %s:%u already",
+                           route->place.file, route->place.line, route->topic,
+                           options->routes[i].place.file, options->routes[i].place.line);
+    return true;
+}
+
+/* What we write into a topic that we read would come round for ever. */
+static bool
+check_dead_letters(const struct sink_options *options, const struct sink_route_options *route,
+                   struct err *err)
+{
+    char topic[TOPIC_NAME_MAX + 1] = {0};
+    size_t size = strlen(route->topic);
+    const char *letters = route->dead_letter_topic;
+    if (letters[0] == '\0') {
+        ASSERT(size + strlen(".dlq") <= TOPIC_NAME_MAX);
+        memcpy(topic, route->topic, size);
+        memcpy(topic + size, ".dlq", strlen(".dlq"));
+        letters = topic;
+    }
+    for (size_t i = 0; i < options->route_count; i++)
+        if (strcmp(options->routes[i].topic, letters) == 0)
+            return err_set(
+                err, ERR_CONFIG, 0,
+                "%s:%u: the dead-letter topic '%s' is consumed by the route at %s:%u; its "
+                "letters would come round for ever",
+                route->place.file, route->place.line, letters, options->routes[i].place.file,
+                options->routes[i].place.line);
+    return true;
+}
+
+bool
+sink_options_check(const struct sink_options *options, const char *path, struct err *err)
+{
+    ASSERT(options != NULL);
+    ASSERT(path != NULL);
+
+    if (options->elasticsearch_given && options->sqlite_given)
+        return err_set(err, ERR_CONFIG, 0,
+                       "%s:1: both 'elasticsearch' and 'sqlite' are given; a sink has one output",
+                       path);
+    if (options->sqlite_given && options->sqlite.path[0] == '\0')
+        return err_set(err, ERR_CONFIG, 0, "%s:1: 'path' in 'sqlite' is empty", path);
+    if (!options->sqlite_given && options->elasticsearch.urls.count == 0)
+        return err_set(err, ERR_CONFIG, 0, "%s:1: 'urls' in 'elasticsearch' is empty", path);
+    if (options->route_count == 0)
+        return err_set(err, ERR_CONFIG, 0, "%s:1: no routes: add a list 'routes'", path);
+    for (size_t i = 0; i < options->route_count; i++)
+        if (!check_route(options, i, err))
+            return false;
+    for (size_t i = 0; i < options->route_count; i++)
+        if (!check_dead_letters(options, &options->routes[i], err))
+            return false;
+    if (options->bulk.size > options->bulk.memory / 4)
+        return err_set(err, ERR_CONFIG, 0,
+                       "%s:1: 'size' in 'bulk' is above a quarter of its 'memory'; raise memory",
+                       path);
+    return true;
+}
