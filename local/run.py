@@ -341,7 +341,7 @@ class Run:
         while not condition():
             self.check_alive()
             if self.stopping:
-                return
+                raise Failed("stopped while it was starting")
             if time.monotonic() > deadline:
                 raise Failed(f"{what} did not come up within {START_SECONDS} s; see {STATE}/log")
             time.sleep(0.1)
@@ -473,11 +473,10 @@ class Run:
             signal.signal(number, lambda got, _: self.stopping.append(got))
         try:
             self.start_all()
-            if not self.stopping:
-                self.welcome()
-                self.watch()
+            self.welcome()
+            self.watch()
             return 0 if self.stop_in_order() else 1
-        except Failed as failure:
+        except (Failed, OSError) as failure:
             self.screen.say(f"local/up: {failure}")
             self.abandon()
             return 1
