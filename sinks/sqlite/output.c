@@ -392,11 +392,11 @@ output_wait(struct output *output, struct pollfd *fds, nfds_t count, int timeout
 static void
 output_describe(const struct output *output, struct buffer *out)
 {
-    buffer_format(out, "Documents go to the SQLite file %s", output->path);
+    buffer_format(out, "SQLite file %s, ", output->path);
     if (output->fault.action != ERR_NONE)
-        buffer_format(out, ", which fails: %s.", output->fault.text);
+        buffer_format(out, "failing: %s", output->fault.text);
     else
-        buffer_text(out, output->db != NULL ? ", which is open." : ", which is not open yet.");
+        buffer_text(out, output->db != NULL ? "open" : "not open yet");
 }
 
 static bool
