@@ -54,7 +54,8 @@ check_server(const char *entry, size_t size, struct err *err)
     size_t left = size - (size_t)(host - entry);
     const char *port = memrchr(host, ':', left);
     if (left == 0)
-        return err_set(err, ERR_CONFIG, 0, "'%.*s' in the bootstrap servers has no host", shown, entry);
+        return err_set(err, ERR_CONFIG, 0, "'%.*s' in the bootstrap servers has no host", shown,
+                       entry);
     if (port == NULL || port < host)
         return err_set(err, ERR_CONFIG, 0,
                        "'%.*s' in the bootstrap servers has no port; write %.*s:9092", shown, entry,
@@ -66,7 +67,8 @@ check_server(const char *entry, size_t size, struct err *err)
         return err_set(err, ERR_CONFIG, 0, "'%.*s' in the bootstrap servers has two ports", shown,
                        entry);
     if (host_size == 0 || host_size > HOST_TEXT_MAX)
-        return err_set(err, ERR_CONFIG, 0, "'%.*s' in the bootstrap servers has no host", shown, entry);
+        return err_set(err, ERR_CONFIG, 0, "'%.*s' in the bootstrap servers has no host", shown,
+                       entry);
 
     unsigned long number = 0;
     size_t digits = left - host_size - 1;
@@ -78,9 +80,10 @@ check_server(const char *entry, size_t size, struct err *err)
             number = number * 10 + (unsigned long)(c - '0');
     }
     if (digits == 0 || digits > 5 || number == 0 || number > 65535)
-        return err_set(err, ERR_CONFIG, 0,
-                       "'%.*s' in the bootstrap servers has a bad port; it is a number from 1 to 65535",
-                       shown, entry);
+        return err_set(
+            err, ERR_CONFIG, 0,
+            "'%.*s' in the bootstrap servers has a bad port; it is a number from 1 to 65535", shown,
+            entry);
     for (size_t i = 0; i < host_size; i++)
         if ((unsigned char)host[i] <= ' ' || host[i] == '/' || host[i] == '@')
             return err_set(err, ERR_CONFIG, 0,
@@ -144,10 +147,11 @@ kafka_settings_init(struct kafka_settings *out, const struct kafka_common_option
             out->protocol_from_environment = true;
             return true;
         }
-    return err_set(err, ERR_CONFIG, 0,
-                   "KAFKA_SECURITY_PROTOCOL in the environment is '%.100s'; it can be PLAINTEXT, SSL, "
-                   "SASL_PLAINTEXT or SASL_SSL",
-                   protocol);
+    return err_set(
+        err, ERR_CONFIG, 0,
+        "KAFKA_SECURITY_PROTOCOL in the environment is '%.100s'; it can be PLAINTEXT, SSL, "
+        "SASL_PLAINTEXT or SASL_SSL",
+        protocol);
 }
 
 static const struct kafka_property *
@@ -166,7 +170,23 @@ conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, struct err 
     char text[ERR_TEXT_MAX / 2];
     if (rd_kafka_conf_set(conf, name, value, text, sizeof(text)) == RD_KAFKA_CONF_OK)
         return true;
-    return err_set(err, ERR_CONFIG, 0, "librdkafka %s refuses it: %s", rd_kafka_version_str(), text);
+    return err_set(err, ERR_CONFIG, 0, "librdkafka %s refuses it: %s", rd_kafka_version_str(),
+                   text);
+}
+
+static bool
+add_user_property(rd_kafka_conf_t *conf, const struct option_pair *property,
+                  const struct kafka_property *fixed, size_t fixed_count, struct err *err)
+{
+    const struct kafka_property *refused = find_refused(property->key, fixed, fixed_count);
+    if (refused == NULL)
+        refused = find_refused(property->key, common_refused,
+                               sizeof(common_refused) / sizeof(common_refused[0]));
+    if (refused != NULL)
+        return err_set(err, ERR_CONFIG, 0, "'%.100s' cannot be set here: %s", property->key,
+                       refused->why);
+    return conf_set(conf, property->key, property->value, err) ||
+           err_wrap(err, "'%.100s'", property->key);
 }
 
 static bool
@@ -174,16 +194,13 @@ add_user_properties(rd_kafka_conf_t *conf, const struct option_map *properties,
                     const struct kafka_property *fixed, size_t fixed_count, struct err *err)
 {
     for (size_t i = 0; i < properties->count; i++) {
-        const char *name = properties->items[i].key;
-        const struct kafka_property *refused = find_refused(name, fixed, fixed_count);
-        if (refused == NULL)
-            refused = find_refused(name, common_refused,
-                                   sizeof(common_refused) / sizeof(common_refused[0]));
-        if (refused != NULL)
-            return err_set(err, ERR_CONFIG, 0, "kafka.properties: '%s' cannot be set here: %s", name,
-                           refused->why);
-        if (!conf_set(conf, name, properties->items[i].value, err))
-            return err_wrap(err, "kafka.properties: '%s'", name);
+        const struct option_pair *property = &properties->items[i];
+        if (add_user_property(conf, property, fixed, fixed_count, err))
+            continue;
+        (void)err_wrap(err, "kafka.properties");
+        return property->place.file == NULL
+                   ? false
+                   : err_wrap(err, "%.200s:%u", property->place.file, property->place.line);
     }
     return true;
 }
@@ -201,11 +218,11 @@ kafka_conf_new(rd_kafka_conf_t **out, const struct kafka_common_options *options
         return false;
 
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    bool done = conf_set(conf, "bootstrap.servers", settings.bootstrap_servers, err) &&
-                conf_set(conf, "security.protocol", settings.security_protocol, err) &&
-                conf_set(conf, "client.id", *options->client_id ? options->client_id : client_id,
-                         err) &&
-                conf_set(conf, "log.queue", "true", err);
+    bool done =
+        conf_set(conf, "bootstrap.servers", settings.bootstrap_servers, err) &&
+        conf_set(conf, "security.protocol", settings.security_protocol, err) &&
+        conf_set(conf, "client.id", *options->client_id ? options->client_id : client_id, err) &&
+        conf_set(conf, "log.queue", "true", err);
     for (size_t i = 0; done && i < fixed_count; i++)
         if (fixed[i].value != NULL)
             done = conf_set(conf, fixed[i].name, fixed[i].value, err);
@@ -228,12 +245,15 @@ kafka_version_traps(int version, struct buffer *out)
     } traps[] = {
         {0x020100ff, "batches of records can be lost in a cooperative rebalance (records are taken "
                      "one by one instead)"},
-        {0x020300ff, "an ordinary disconnect can end the idempotent producer with a fatal error (it "
-                     "is made anew)"},
-        {0x020601ff, "SCRAM logins are refused by Kafka 4 brokers (use another mechanism, or a newer "
-                     "librdkafka)"},
-        {0x020c00ff, "compression is dropped silently when a broker or proxy does not offer Produce "
-                     "version 0 (compare wire bytes with message bytes)"},
+        {0x020300ff,
+         "an ordinary disconnect can end the idempotent producer with a fatal error (it "
+         "is made anew)"},
+        {0x020601ff,
+         "SCRAM logins are refused by Kafka 4 brokers (use another mechanism, or a newer "
+         "librdkafka)"},
+        {0x020c00ff,
+         "compression is dropped silently when a broker or proxy does not offer Produce "
+         "version 0 (compare wire bytes with message bytes)"},
     };
     for (size_t i = 0; i < sizeof(traps) / sizeof(traps[0]); i++)
         if (version < traps[i].fixed_in)
