@@ -248,6 +248,7 @@ class Run:
         self.started = time.monotonic()
         self.environment = {}
         self.dropped = 0
+        self.ends_before = 0  # records that the topic had already
 
     # The start
 
@@ -314,6 +315,9 @@ class Run:
         self.wait_until(lambda: os.path.exists(address), "the broker")
         with open(address, encoding="ascii") as file:
             self.environment["KAFKA_BOOTSTRAP_SERVERS"] = file.read().strip()
+        self.wait_until(lambda: os.path.exists(self.progress.path), "the broker")
+        self.progress.read()
+        self.ends_before = sum(self.progress.ends().values())
         return broker
 
     def start_all(self):
@@ -364,8 +368,8 @@ class Run:
         finished = "tailrace_sink_finished_records_total"
         behind = total(self.agent_values, "tailrace_agent_lag_bytes")
         shipped = total(self.agent_values, "tailrace_agent_events_total")
-        if not self.options.real:  # the broker began empty, and still counts when the agent has ended
-            shipped = max(shipped, sum(self.progress.ends().values()))
+        # The broker still counts when the agent has ended.
+        shipped = max(shipped, sum(self.progress.ends().values()) - self.ends_before)
         return (f"shipped {shipped:,}"
                 f" | stored {total(self.sink_values, finished, 'indexed'):,}"
                 f" | duplicates {total(self.sink_values, finished, 'duplicate'):,}"
@@ -455,6 +459,8 @@ class Run:
             self.screen.say(f"{self.progress.waiting():,} records had not reached the store; "
                             + ("they wait in Kafka." if self.options.real
                                else "the next start ships them again."))
+        if self.options.real:
+            self.screen.say("Kafka and OpenSearch go on running; test/stack/down stops them.")
         os.unlink(os.path.join(STATE, "pids"))
         return agent_ok and sink_ok and drained and self.dropped == 0
 
