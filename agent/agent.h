@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* agent.h: what the parts of the data path share: inputs, files, batches, topics, lanes.
+ *
+ *     input --*-- file --1-- generation          a file is read by one input
+ *                  |
+ *                  *-- batch --1-- slab --1-- lane --1-- topic
+ *
+ * A batch is one range of one file, encoded into one slab, sent to one partition. A lane is what a slab
+ * belongs to: a partition, or all partitions of one leader when there are too many. Everything here is
+ * owned by the loop's thread. */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uthash.h>
+
+#include "agent/generation.h"
+#include "agent/options.h"
+#include "agent/producer.h"
+#include "agent/slab.h"
+#include "core/buffer.h"
+#include "core/log.h"
+#include "core/metrics.h"
+
+#define MESSAGES_MAX 2048 /* records handed over with one call */
+#define BATCHES_MAX 8192  /* ranges under way: many small files share a slab */
+#define RECORDS_MAX 32768 /* under way: the library keeps some 200 bytes for each */
+/* JSON around the text of one event: path and host escaped, the configured fields, numbers. */
+#define ENVELOPE_SIZE_MAX (4096 * 6 + 64 * 6 + FIELDS_SIZE_MAX + 512)
+#define READ_SIZE (128 * 1024) /* one turn of one file: small enough to be fair */
+
+enum agent_metric {
+#define METRIC METRIC_SYMBOL
+#include "agent/metrics.def"
+#undef METRIC
+    METRIC_COUNT
+};
+extern const struct metric_family agent_metric_families[METRIC_COUNT];
+
+struct agent;
+struct file;
+
+struct lane {
+    struct slab_share share;
+    int32_t leader;         /* -1: none; nothing is read for it */
+    uint64_t blocked_epoch; /* agent's answer count at which it had no room */
+};
+
+struct topic {
+    char *name;
+    size_t index;
+    rd_kafka_resp_err_t error; /* as last seen on the cluster */
+    int32_t partition_count;   /* 0: not known; nothing is read for it */
+    int32_t *leaders;
+    uint32_t *partition_lanes; /* lane of each partition */
+    struct lane **lanes;       /* only grows: slabs point into them */
+    uint32_t lane_count;
+    uint32_t turn;            /* of `spread` */
+    uint64_t paused_until_ms; /* 0: not paused */
+    uint64_t pause_ms;        /* backoff so far */
+    char reason[256];         /* why, for people; "" is fine */
+    const char *reason_label; /* why, for the metric */
+    metric paused_metric;
+};
+
+struct batch {
+    struct file *file; /* NULL: its generation ended, nobody waits */
+    struct slab *slab;
+    uint64_t start, end;
+    uint64_t start_hash, end_hash; /* of the bytes before */
+    uint32_t records, reported, failed;
+    uint64_t sent_ms;
+    struct batch *next;
+};
+
+enum file_state {
+    FILE_ACTIVE,
+    FILE_IGNORED, /* older than ignore_older */
+    FILE_REFUSED, /* binary, Kafka's own data */
+    FILE_FAILED,  /* cannot be opened or read; tried again */
+    FILE_ENDED,   /* its content is gone; only answers are awaited */
+};
+
+struct file {
+    struct input *input;
+    struct generation *generation; /* NULL unless ACTIVE or ENDED */
+    char *path;                    /* owned; where it was listed last */
+    enum file_state state;
+    const char *reason; /* literal, for IGNORED and REFUSED */
+    int error_number;   /* for FAILED */
+    int fd;             /* -1: closed */
+    uint64_t device, inode;
+    uint64_t size;
+    int64_t modified_ns;
+    uint64_t read;       /* next byte to cut */
+    uint64_t read_hash;  /* of the up to 64 bytes before it */
+    uint64_t scanned;    /* no '\n' from `read` to here */
+    uint64_t small_from; /* from this event on parts are `small_size` long, to its line's end */
+    uint32_t small_size; /* 0: none */
+    struct batch *first, *last;
+    uint32_t unanswered; /* records of all its batches */
+    int32_t partition;   /* of the batches that are under way; kept until none is */
+    bool failed;         /* some batch of it must be read again */
+    bool listed;         /* its path still leads to it */
+    bool deleted;        /* no path leads to it */
+    bool queued;
+    bool flush_end;           /* the unterminated last line is to be shipped */
+    uint64_t last_read_ms;    /* of the last successful read */
+    uint64_t behind_since_ms; /* 0: all is acknowledged */
+    uint64_t round;           /* discovery that saw it last */
+    struct file *queue_next;
+    struct file *next, *previous; /* of the agent */
+    UT_hash_handle by_path, by_inode;
+    struct {
+        uint64_t device, inode;
+    } inode_key;
+    bool in_path_table, in_inode_table;
+};
+
+struct file_queue {
+    struct file *first, *last;
+};
+
+struct input {
+    const struct agent_files_options *options; /* of the options in force */
+    char *name;
+    struct topic *topic;
+    struct file_queue *queues; /* one per lane of the topic */
+    uint32_t queue_count;
+    uint32_t cursor;
+    struct file_queue unplaced; /* the topic is not known yet */
+    struct buffer before_path;  /* ,"host.name":"…","log.file.path":   */
+    struct buffer after_offset; /* ,<fields>,"message":"               */
+    bool removed;               /* only answers are awaited */
+    bool first_start;           /* never started before: start_at holds */
+    int64_t tokens;             /* bytes that rate_limit lets it read now */
+    uint64_t tokens_ms;
+    size_t file_count;
+    metric events, bytes, lag_bytes, lag_seconds, empty_lines;
+    struct input *next;
+};
+
+struct agent {
+    struct options *loaded;
+    const struct agent_options *options;
+    struct metrics *metrics;
+    struct catalog catalog;
+    struct state *state;
+    struct slab_pool *pool;
+    struct producer *producer;
+    struct topic **topics;
+    size_t topic_count;
+    struct input *inputs;
+    struct file *files;
+    struct file *by_path, *by_inode; /* uthash tables */
+    size_t file_count, open_count, open_max;
+
+    char *read_buffer; /* TAIL_SIZE_MAX bytes of overlap, then what is cut */
+    size_t read_size;  /* of the part behind the overlap */
+    size_t part_max;   /* largest part that a wide slab holds */
+    rd_kafka_message_t messages[MESSAGES_MAX];
+    struct batch *batches;
+    struct batch *free_batches;
+    size_t records_waiting;
+    uint64_t epoch; /* raised by every answer: who was blocked may look again */
+    uint64_t round;
+    uint64_t own_log_device, own_log_inode; /* what stderr is, when it is a file */
+    struct buffer scratch;
+
+    bool sending;       /* the producer takes records */
+    bool small_batches; /* the producer is to be replaced by one with smaller requests */
+    bool clock_is_wrong;
+    bool once;
+    uint64_t events_total, bytes_total, skipped_total, lost_total; /* for the summary of `once` */
+    metric ack_latency;
+
+    /* Says something to a person; set by pipeline.c, the only one that logs. */
+    void (*say)(struct agent *agent, enum log_level level, const char *text);
+    void (*wake)(struct agent *agent);       /* there is something to read */
+    void (*rediscover)(struct agent *agent); /* files may have come or gone: look soon */
+};
+
+void agent_say(struct agent *agent, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif

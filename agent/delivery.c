@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* delivery.c: see delivery.h. */
+#include "agent/delivery.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/inputs/files.h"
+#include "agent/reader.h"
+#include "agent/schedule.h"
+#include "core/assert.h"
+#include "core/clock.h"
+#include "core/kafka.h"
+
+#define PAUSE_FIRST_MS 500
+#define PAUSE_LAST_MS 30000
+#define SMALL_PART_MIN 256      /* below it an event is not refused for its size */
+#define LARGE_RECORD_SIZE 65536 /* a refused batch of smaller records is too large as a whole */
+
+enum answer {
+    ANSWER_DONE,
+    ANSWER_AGAIN,     /* nobody's fault: read and send it again */
+    ANSWER_TOO_LARGE, /* this event, in smaller parts */
+    ANSWER_TOPIC,     /* the topic takes nothing now */
+};
+
+static enum answer
+classify(rd_kafka_resp_err_t error)
+{
+    switch (error) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return ANSWER_DONE;
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+        return ANSWER_TOO_LARGE;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
+    case RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS:
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+        return ANSWER_TOPIC;
+    default:
+        return ANSWER_AGAIN;
+    }
+}
+
+bool
+delivery_init(struct agent *agent, struct err *err)
+{
+    agent->batches = calloc(BATCHES_MAX, sizeof(*agent->batches));
+    if (agent->batches == NULL)
+        return err_errno(err, ERR_STOP, ENOMEM, "allocate the batches");
+    for (size_t i = BATCHES_MAX; i-- > 0;) {
+        agent->batches[i].next = agent->free_batches;
+        agent->free_batches = &agent->batches[i];
+    }
+    agent->ack_latency = metrics_series(agent->metrics, METRIC_ACK_LATENCY, NULL);
+    return true;
+}
+
+void
+delivery_done(struct agent *agent)
+{
+    free(agent->batches);
+    agent->batches = NULL;
+    agent->free_batches = NULL;
+    for (size_t i = 0; i < agent->topic_count; i++) {
+        struct topic *topic = agent->topics[i];
+        for (uint32_t k = 0; k < topic->lane_count; k++)
+            free(topic->lanes[k]);
+        free(topic->lanes);
+        free(topic->partition_lanes);
+        free(topic->leaders);
+        free(topic->name);
+        free(topic);
+    }
+    free(agent->topics);
+    agent->topics = NULL;
+    agent->topic_count = 0;
+}
+
+struct batch *
+batch_take(struct agent *agent, struct file *file, struct slab *slab)
+{
+    struct batch *batch = agent->free_batches;
+    if (batch == NULL)
+        return NULL;
+    agent->free_batches = batch->next;
+    *batch = (struct batch){.file = file, .slab = slab};
+    return batch;
+}
+
+void
+batch_put(struct agent *agent, struct batch *batch)
+{
+    *batch = (struct batch){.next = agent->free_batches};
+    agent->free_batches = batch;
+}
+
+/* Moves `committed` over the finished batches at the front of the list. */
+static void
+commit_front(struct agent *agent, struct file *file)
+{
+    struct input *input = file->input;
+    while (file->first != NULL && file->first->reported == file->first->records &&
+           file->first->failed == 0) {
+        struct batch *batch = file->first;
+        file->first = batch->next;
+        if (file->first == NULL)
+            file->last = NULL;
+        generation_commit(file->generation, batch->end, batch->end_hash);
+        uint64_t bytes = batch->end - batch->start;
+        metrics_add(agent->metrics, input->events, batch->records);
+        metrics_add(agent->metrics, input->bytes, bytes);
+        agent->events_total += batch->records;
+        agent->bytes_total += bytes;
+        if (batch->records > 0) {
+            metrics_observe(agent->metrics, agent->ack_latency,
+                            (double)(clock_monotonic_ms() - batch->sent_ms) / 1000.0);
+            input->topic->pause_ms = 0;
+        }
+        batch_put(agent, batch);
+    }
+    if (file->first == NULL && file->generation->committed >= file->size)
+        file->behind_since_ms = 0;
+}
+
+/* All batches of the file are answered and one failed: from there it is read again. */
+static void
+rewind_file(struct agent *agent, struct file *file)
+{
+    ASSERT(file->first != NULL);
+    ASSERT(file->unanswered == 0);
+
+    reader_seek(file, file->first->start, file->first->start_hash);
+    uint64_t resent = 0;
+    while (file->first != NULL) {
+        struct batch *batch = file->first;
+        file->first = batch->next;
+        batch_put(agent, batch);
+        resent++;
+    }
+    file->last = NULL;
+    file->failed = false;
+    metrics_add(
+        agent->metrics,
+        metrics_series(agent->metrics, METRIC_RESENT_BATCHES, file->input->topic->name, NULL),
+        resent);
+}
+
+static void
+settle(struct agent *agent, struct file *file)
+{
+    commit_front(agent, file);
+    if (file->failed && file->unanswered == 0) {
+        if (file->state == FILE_ENDED) {
+            while (file->first != NULL) {
+                struct batch *batch = file->first;
+                file->first = batch->next;
+                batch_put(agent, batch);
+            }
+            file->last = NULL;
+            file->failed = false;
+        } else {
+            rewind_file(agent, file);
+            schedule_file(agent, file);
+        }
+    }
+    if (file->first == NULL)
+        files_settled(agent, file);
+}
+
+/* The event at `offset` was refused for its size: next time it goes in parts of half its size. */
+static void
+halve(struct agent *agent, struct file *file, const rd_kafka_message_t *message)
+{
+    const char *key = message->key;
+    char text[17] = "";
+    memcpy(text, key + 3 + GENERATION_TEXT_SIZE + 1, 16);
+    uint64_t offset = strtoull(text, NULL, 16);
+    if (message->len < LARGE_RECORD_SIZE && message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        agent->small_batches = true;
+        return;
+    }
+    uint32_t half = (uint32_t)(message->len / 2);
+    if (half < SMALL_PART_MIN)
+        half = SMALL_PART_MIN;
+    if (file->small_size != 0 && file->small_from <= offset && file->small_size <= half)
+        return;
+    if (file->small_size == 0 || offset < file->small_from)
+        file->small_from = offset;
+    file->small_size = half;
+}
+
+static void
+record_failed(struct agent *agent, struct batch *batch, const rd_kafka_message_t *message)
+{
+    struct file *file = batch->file;
+    struct topic *topic = file->input->topic;
+    metrics_add(agent->metrics,
+                metrics_series(agent->metrics, METRIC_DELIVERY_ERRORS, topic->name,
+                               rd_kafka_err2name(message->err), NULL),
+                1);
+    batch->failed++;
+    file->failed = true;
+    switch (classify(message->err)) {
+    case ANSWER_TOO_LARGE:
+        halve(agent, file, message);
+        break;
+    case ANSWER_TOPIC:
+        topic_pause(agent, topic, message->err);
+        break;
+    default:
+        break;
+    }
+}
+
+void
+delivery_answered(struct agent *agent, const rd_kafka_message_t *message)
+{
+    struct batch *batch = message->_private;
+    ASSERT(batch >= agent->batches && batch < agent->batches + BATCHES_MAX);
+    ASSERT(batch->reported < batch->records);
+
+    struct file *file = batch->file;
+    struct slab *slab = batch->slab;
+    batch->reported++;
+    file->unanswered--;
+    agent->records_waiting--;
+    agent->epoch++;
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+        record_failed(agent, batch, message);
+    if (batch->reported == batch->records)
+        settle(agent, file);
+    slab_answered(agent->pool, slab, 1);
+}
+
+void
+batch_send(struct agent *agent, struct batch *batch)
+{
+    struct file *file = batch->file;
+    batch->sent_ms = clock_monotonic_ms();
+    batch->next = NULL;
+    if (file->last != NULL)
+        file->last->next = batch;
+    else
+        file->first = batch;
+    file->last = batch;
+    if (batch->records == 0) {
+        settle(agent, file);
+        return;
+    }
+    uint32_t records = batch->records;
+    file->unanswered += records;
+    agent->records_waiting += records;
+    slab_sent(batch->slab, records);
+    producer_send(agent->producer, file->input->topic->index, agent->messages, records);
+    /* A record that was not taken has its answer now. The array is only reused after this loop. */
+    for (uint32_t i = 0; i < records; i++)
+        if (agent->messages[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            if (agent->messages[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                agent_say(agent, LOG_LEVEL_WARN, "librdkafka's queue is full: %s",
+                          file->input->topic->name);
+            delivery_answered(agent, &agent->messages[i]);
+        }
+}
+
+/* --- topics ------------------------------------------------------------------------------------- */
+
+struct topic *
+topic_get(struct agent *agent, const char *name, struct err *err)
+{
+    for (size_t i = 0; i < agent->topic_count; i++)
+        if (strcmp(agent->topics[i]->name, name) == 0)
+            return agent->topics[i];
+    struct topic **topics =
+        realloc(agent->topics, (agent->topic_count + 1) * sizeof(agent->topics[0]));
+    if (topics != NULL)
+        agent->topics = topics;
+    struct topic *topic = calloc(1, sizeof(*topic));
+    if (topics == NULL || topic == NULL || (topic->name = strdup(name)) == NULL) {
+        free(topic);
+        (void)err_errno(err, ERR_STOP, ENOMEM, "add the topic '%s'", name);
+        return NULL;
+    }
+    topic->index = agent->topic_count;
+    topic->paused_metric = METRIC_NONE;
+    if (agent->producer != NULL && !producer_add_topic(agent->producer, name, err)) {
+        free(topic->name);
+        free(topic);
+        return NULL;
+    }
+    agent->topics[agent->topic_count++] = topic;
+    return topic;
+}
+
+static void
+set_reason(struct agent *agent, struct topic *topic, const char *label, const char *text)
+{
+    if (topic->reason_label != label && topic->paused_metric != METRIC_NONE) {
+        metrics_remove(agent->metrics, topic->paused_metric);
+        topic->paused_metric = METRIC_NONE;
+    }
+    topic->reason_label = label;
+    int size = snprintf(topic->reason, sizeof(topic->reason), "%s", text);
+    if (size < 0)
+        topic->reason[0] = '\0';
+    if (label != NULL && topic->paused_metric == METRIC_NONE) {
+        topic->paused_metric =
+            metrics_series(agent->metrics, METRIC_PAUSED, topic->name, label, NULL);
+        metrics_set(agent->metrics, topic->paused_metric, 1);
+    }
+}
+
+void
+topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t error)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    if (topic->paused_until_ms > now_ms)
+        return;
+    topic->pause_ms = topic->pause_ms == 0 ? PAUSE_FIRST_MS : topic->pause_ms * 2;
+    if (topic->pause_ms > PAUSE_LAST_MS)
+        topic->pause_ms = PAUSE_LAST_MS;
+    topic->paused_until_ms = now_ms + topic->pause_ms;
+    if (topic->reason_label == NULL) {
+        const char *advice = kafka_advice(error);
+        agent_say(agent, LOG_LEVEL_WARN, "topic '%s' takes no events: %s%s%s", topic->name,
+                  rd_kafka_err2str(error), advice == NULL ? "" : "; ",
+                  advice == NULL ? "" : advice);
+    }
+    set_reason(agent, topic, rd_kafka_err2name(error), rd_kafka_err2str(error));
+    producer_look(agent->producer);
+}
+
+bool
+topic_is_open(const struct agent *agent, const struct topic *topic)
+{
+    return agent->sending && topic->partition_count > 0 && topic->paused_until_ms == 0;
+}
+
+void
+topics_tick(struct agent *agent)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    for (size_t i = 0; i < agent->topic_count; i++) {
+        struct topic *topic = agent->topics[i];
+        if (topic->paused_until_ms == 0 || topic->paused_until_ms > now_ms)
+            continue;
+        topic->paused_until_ms = 0;
+        if (topic->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            set_reason(agent, topic, NULL, "");
+            agent->wake(agent);
+        } else {
+            topic_pause(agent, topic, topic->error);
+        }
+    }
+}
+
+static struct lane *
+lane_at(struct topic *topic, uint32_t index)
+{
+    while (topic->lane_count <= index) {
+        struct lane **lanes =
+            realloc(topic->lanes, (topic->lane_count + 1) * sizeof(topic->lanes[0]));
+        if (lanes == NULL)
+            return NULL;
+        topic->lanes = lanes;
+        lanes[topic->lane_count] = calloc(1, sizeof(struct lane));
+        if (lanes[topic->lane_count] == NULL)
+            return NULL;
+        lanes[topic->lane_count]->blocked_epoch = UINT64_MAX;
+        topic->lane_count++;
+    }
+    return topic->lanes[index];
+}
+
+/* A lane per partition while there are few; a lane per leader when slabs would not go round. */
+static bool
+assign_lanes(const struct agent *agent, struct topic *topic)
+{
+    uint32_t lanes_max = slab_pool_count(agent->pool) / 2;
+    if (agent->topic_count > 1)
+        lanes_max /= (uint32_t)agent->topic_count;
+    bool by_leader = (uint32_t)topic->partition_count > (lanes_max < 4 ? 4 : lanes_max);
+    for (int32_t i = 0; i < topic->partition_count; i++) {
+        uint32_t index = (uint32_t)i;
+        if (by_leader) { /* the first partition of the same leader names the lane */
+            index = 0;
+            for (int32_t k = 0; k < i && topic->leaders[k] != topic->leaders[i]; k++)
+                index =
+                    topic->partition_lanes[k] + 1 > index ? topic->partition_lanes[k] + 1 : index;
+            for (int32_t k = 0; k < i; k++)
+                if (topic->leaders[k] == topic->leaders[i]) {
+                    index = topic->partition_lanes[k];
+                    break;
+                }
+        }
+        struct lane *lane = lane_at(topic, index);
+        if (lane == NULL)
+            return false;
+        lane->leader = topic->leaders[i];
+        topic->partition_lanes[i] = index;
+    }
+    return true;
+}
+
+static bool
+keep_leaders(struct agent *agent, struct topic *topic, const struct producer_topic *found)
+{
+    size_t count = (size_t)found->partition_count;
+    int32_t *leaders = realloc(topic->leaders, count * sizeof(leaders[0]));
+    if (leaders == NULL)
+        return false;
+    topic->leaders = leaders;
+    uint32_t *lanes = realloc(topic->partition_lanes, count * sizeof(lanes[0]));
+    if (lanes == NULL)
+        return false;
+    topic->partition_lanes = lanes;
+    memcpy(leaders, found->leaders, count * sizeof(leaders[0]));
+    topic->partition_count = found->partition_count;
+    return assign_lanes(agent, topic);
+}
+
+void
+topic_found(struct agent *agent, struct topic *topic, const struct producer_topic *found)
+{
+    bool was_missing = topic->error != RD_KAFKA_RESP_ERR_NO_ERROR;
+    topic->error = found->error;
+    if (found->error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        topic_pause(agent, topic, found->error);
+        return;
+    }
+    if (found->partition_count == 0)
+        return;
+    bool first = topic->partition_count == 0 || topic->partition_count != found->partition_count;
+    bool moved = first || memcmp(topic->leaders, found->leaders,
+                                 (size_t)found->partition_count * sizeof(found->leaders[0])) != 0;
+    if (topic->paused_until_ms != 0 && was_missing) {
+        /* It is there again: no need to wait for the end of the backoff. */
+        topic->paused_until_ms = 0;
+        agent_say(agent, LOG_LEVEL_INFO, "topic '%s' is there again", topic->name);
+    }
+    uint32_t dead = 0;
+    for (int32_t i = 0; i < found->partition_count; i++)
+        dead += found->leaders[i] < 0 ? 1 : 0;
+    if (topic->paused_until_ms != 0) {
+        ; /* it says why by itself */
+    } else if (dead == 0) {
+        set_reason(agent, topic, NULL, "");
+    } else {
+        char text[128];
+        int size = snprintf(text, sizeof(text), "%u of %d partitions have no leader", dead,
+                            found->partition_count);
+        set_reason(agent, topic, "no_leader", size < 0 ? "" : text);
+    }
+    if (moved && !keep_leaders(agent, topic, found))
+        topic->partition_count = 0; /* memory is short: asked again with the next look */
+    if (moved)
+        schedule_topic(agent, topic);
+    agent->wake(agent);
+}
+
+int32_t
+topic_partition(struct topic *topic, const struct file *file, bool spread)
+{
+    ASSERT(topic->partition_count > 0);
+
+    uint32_t count = (uint32_t)topic->partition_count;
+    if (!spread)
+        return (int32_t)(generation_hash(&file->generation->id.random, sizeof(uint64_t)) % count);
+    /* The next partition that has a leader. */
+    for (uint32_t i = 0; i < count; i++) {
+        topic->turn = (topic->turn + 1) % count;
+        if (topic->leaders[topic->turn] >= 0)
+            break;
+    }
+    return (int32_t)topic->turn;
+}

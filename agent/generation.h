@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* generation.h: one life of one file's content, and how it is known again.
+ * Content is the identity, the inode only a hint where to look first. What is kept, and the rules: head
+ * (length and hash of the first bytes, growing), checkpoints (offset and hash of the bytes before it).
+ * The catalog holds all generations of a state folder. One thread at a time. */
+#ifndef AGENT_GENERATION_H
+#define AGENT_GENERATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "core/err.h"
+#include "core/event_id.h"
+
+#define HEAD_SIZE_MAX 1024  /* bytes that tell one file from another: banners are shorter */
+#define TAIL_SIZE_MAX 64    /* bytes before a position that are checked with each read */
+#define CONTENT_SIZE_MIN 64 /* committed bytes below which content alone proves nothing */
+#define CHECKPOINTS_MAX 8   /* the newest, and older ones at growing distance */
+#define CUTS_MAX 4          /* ends of unterminated lines, decided and not yet committed */
+
+struct checkpoint {
+    uint64_t offset;
+    uint64_t hash; /* of the up to TAIL_SIZE_MAX bytes before it */
+};
+
+struct file;
+
+struct generation {
+    struct generation_id id;
+    uint64_t head_hash;
+    uint32_t head_size;
+    uint32_t part_size; /* fixed at birth: the cut of long lines depends on it */
+    uint64_t committed; /* every byte before it is acknowledged by Kafka */
+    struct checkpoint checkpoints[CHECKPOINTS_MAX]; /* [0] is `committed`'s; offsets descend */
+    uint32_t checkpoint_count;
+    uint32_t cut_count;
+    uint64_t cuts[CUTS_MAX]; /* ascending, all above `committed` */
+
+    /* Hints: where it was last seen. */
+    uint64_t device, inode;
+    int64_t birth_ns; /* of the inode; 0 where the file system does not tell */
+    uint64_t size;
+    int64_t seen_seconds;
+    char *path;  /* owned */
+    char *input; /* owned */
+
+    /* Not durable. */
+    uint64_t durable_at; /* sequence number of the state at which its birth is on disk */
+    struct file *file;   /* who reads it now, NULL: nobody */
+    bool changed;        /* progress that the state has not been given yet */
+    bool searched;       /* its file is gone, and was looked for in vain */
+    const char *gone;    /* how it came to have no file: "vanished", "truncated", …; a literal */
+    struct generation *next, *previous;
+};
+
+struct catalog {
+    struct generation *first;
+    size_t count;
+};
+
+/* A new life with an id of its own, in the catalog; NULL when memory is short. */
+struct generation *generation_new(struct catalog *catalog, const char *input, const char *path);
+/* The same with a given id, for the reader of the state. */
+struct generation *generation_add(struct catalog *catalog, struct generation_id id,
+                                  const char *input, const char *path);
+void generation_remove(struct catalog *catalog, struct generation *generation); /* frees it */
+void catalog_done(struct catalog *catalog);
+bool generation_set_path(struct generation *generation, const char *path); /* false: no memory */
+
+/* Where it was seen: from an open file's or a path's attributes. */
+void generation_seen(struct generation *generation, const struct stat *about, int64_t birth_ns);
+
+/* Birth time of an open file in ns, 0 when unknown. */
+int64_t generation_birth_ns(int fd);
+
+uint64_t generation_hash(const void *bytes, size_t size);
+
+/* Moves `committed`, remembers the checkpoint and drops cuts that lie behind. */
+void generation_commit(struct generation *generation, uint64_t offset, uint64_t tail_hash);
+bool generation_add_cut(struct generation *generation, uint64_t offset); /* false: no room */
+
+/* Learns more of the head when the file has grown. False with ERR_REJECT when the head that is known is
+ * not there any more, ERR_RETRY when it cannot be read. */
+bool generation_grow_head(struct generation *generation, int fd, uint64_t size,
+                          struct err *err) MUST_CHECK;
+
+enum belongs {
+    BELONGS_NO,
+    BELONGS_YES,
+    BELONGS_UNKNOWN, /* could not look; nothing may be concluded */
+};
+/* Does the open file of `size` bytes carry this life's content? Its head, and the greatest checkpoint
+ * that fits into it, are compared. */
+enum belongs generation_belongs(const struct generation *generation, int fd, uint64_t size);
+
+/* How strongly a file that carries the content is tied to the generation: greater is better, 0 is not at
+ * all. The order of notes in docs: inode with birth time, inode, path, content alone. */
+enum tie { TIE_NONE, TIE_CONTENT, TIE_PATH, TIE_INODE, TIE_BIRTH };
+enum tie generation_tie(const struct generation *generation, const struct stat *about,
+                        int64_t birth_ns, const char *path);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* file.c: see file.h. */
+#include "agent/inputs/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/inputs/files.h"
+#include "agent/reader.h"
+#include "agent/schedule.h"
+#include "agent/state.h"
+#include "core/assert.h"
+#include "core/clock.h"
+
+int64_t
+stat_modified_ns(const struct stat *about)
+{
+    return (int64_t)about->st_mtim.tv_sec * 1000000000 + about->st_mtim.tv_nsec;
+}
+
+struct file *
+file_by_path(const struct agent *agent, const char *path)
+{
+    struct file *file;
+    HASH_FIND(by_path, agent->by_path, path, strlen(path), file);
+    return file;
+}
+
+struct file *
+file_by_inode(const struct agent *agent, uint64_t device, uint64_t inode)
+{
+    struct file *file;
+    const uint64_t key[2] = {device, inode};
+    HASH_FIND(by_inode, agent->by_inode, key, sizeof(key), file);
+    return file;
+}
+
+struct file *
+file_new(struct agent *agent, struct input *input, const char *path, const struct stat *about,
+         enum file_state state)
+{
+    ASSERT(file_by_path(agent, path) == NULL);
+
+    struct file *file = calloc(1, sizeof(*file));
+    if (file == NULL || (file->path = strdup(path)) == NULL) {
+        free(file);
+        return NULL;
+    }
+    file->input = input;
+    file->state = state;
+    file->fd = -1;
+    file->listed = true;
+    file->round = agent->round;
+    file->device = file->inode_key.device = (uint64_t)about->st_dev;
+    file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
+    file->size = (uint64_t)about->st_size;
+    file->modified_ns = stat_modified_ns(about);
+    HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
+    file->in_path_table = true;
+    if (file_by_inode(agent, file->device, file->inode) == NULL) {
+        HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
+        file->in_inode_table = true;
+    }
+    file->next = agent->files;
+    if (agent->files != NULL)
+        agent->files->previous = file;
+    agent->files = file;
+    agent->file_count++;
+    input->file_count++;
+    return file;
+}
+
+static void
+leave_inode_table(struct agent *agent, struct file *file)
+{
+    if (file->in_inode_table)
+        HASH_DELETE(by_inode, agent->by_inode, file);
+    file->in_inode_table = false;
+}
+
+void
+file_unlist(struct agent *agent, struct file *file)
+{
+    if (file->in_path_table)
+        HASH_DELETE(by_path, agent->by_path, file);
+    file->in_path_table = false;
+    file->listed = false;
+    if (file->fd < 0 || file->state == FILE_ENDED)
+        leave_inode_table(agent, file); /* without a descriptor the number may be given away */
+}
+
+void
+file_close(struct agent *agent, struct file *file)
+{
+    if (file->fd < 0)
+        return;
+    (void)close(file->fd);
+    file->fd = -1;
+    agent->open_count--;
+}
+
+void
+file_free(struct agent *agent, struct file *file)
+{
+    ASSERT(file->first == NULL);
+    ASSERT(file->unanswered == 0);
+
+    schedule_remove(agent, file);
+    file_close(agent, file);
+    file_unlist(agent, file);
+    leave_inode_table(agent, file);
+    if (file->generation != NULL)
+        file->generation->file = NULL;
+    if (file->previous != NULL)
+        file->previous->next = file->next;
+    else
+        agent->files = file->next;
+    if (file->next != NULL)
+        file->next->previous = file->previous;
+    agent->file_count--;
+    file->input->file_count--;
+    free(file->path);
+    free(file);
+}
+
+bool
+file_rename(struct agent *agent, struct file *file, const char *path)
+{
+    ASSERT(file_by_path(agent, path) == NULL);
+
+    char *copy = strdup(path);
+    if (copy == NULL)
+        return false;
+    if (file->in_path_table)
+        HASH_DELETE(by_path, agent->by_path, file);
+    free(file->path);
+    file->path = copy;
+    HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
+    file->in_path_table = true;
+    file->listed = true;
+    if (file->generation != NULL && generation_set_path(file->generation, path))
+        state_put_generation(agent->state, file->generation);
+    return true;
+}
+
+void
+file_attach(struct agent *agent, struct file *file, struct generation *generation, int fd)
+{
+    ASSERT(generation->file == NULL);
+    ASSERT(file->generation == NULL);
+    ASSERT(file->fd < 0);
+
+    file->state = FILE_ACTIVE;
+    file->generation = generation;
+    file->fd = fd;
+    agent->open_count++;
+    generation->file = file;
+    generation->searched = false;
+    generation->gone = NULL;
+    if (generation->part_size > agent->part_max)
+        generation->part_size = (uint32_t)agent->part_max;
+    reader_seek(file, generation->committed, generation->checkpoints[0].hash);
+    if (file->size > generation->committed) {
+        file->behind_since_ms = clock_monotonic_ms();
+        schedule_file(agent, file);
+    } else if (agent->open_count > agent->open_max) {
+        file_close(agent, file);
+    }
+}
+
+void
+file_seen(struct agent *agent, struct file *file, const struct stat *about)
+{
+    uint64_t size = (uint64_t)about->st_size;
+    int64_t modified_ns = stat_modified_ns(about);
+    file->deleted = about->st_nlink == 0;
+    if (size == file->size && modified_ns == file->modified_ns)
+        return;
+    file->modified_ns = modified_ns;
+    if (file->state != FILE_ACTIVE)
+        return;
+    if (size < file->read || size < file->generation->head_size) {
+        files_changed(agent, file);
+        return;
+    }
+    if (size < file->scanned)
+        file->scanned = file->read;
+    file->size = size;
+    file->generation->size = size;
+    if (size > file->generation->committed && file->behind_since_ms == 0)
+        file->behind_since_ms = clock_monotonic_ms();
+    schedule_file(agent, file);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* file.h: the life of one struct file, for files.c and match.c. */
+#ifndef AGENT_INPUTS_FILE_H
+#define AGENT_INPUTS_FILE_H
+
+#include <sys/stat.h>
+
+#include "agent/agent.h"
+
+/* In the agent's list and tables, without a generation. NULL when memory is short. */
+struct file *file_new(struct agent *agent, struct input *input, const char *path,
+                      const struct stat *about, enum file_state state);
+/* Out of everything. It has no batches. Its generation stays, with nobody reading it. */
+void file_free(struct agent *agent, struct file *file);
+
+/* The generation goes on, or begins, in this file; takes `fd`. */
+void file_attach(struct agent *agent, struct file *file, struct generation *generation, int fd);
+void file_close(struct agent *agent, struct file *file);
+
+struct file *file_by_path(const struct agent *agent, const char *path);
+struct file *file_by_inode(const struct agent *agent, uint64_t device, uint64_t inode);
+/* Its path does not lead to it any more. */
+void file_unlist(struct agent *agent, struct file *file);
+bool file_rename(struct agent *agent, struct file *file, const char *path);
+
+/* New attributes: more to read, or cut off. */
+void file_seen(struct agent *agent, struct file *file, const struct stat *about);
+
+int64_t stat_modified_ns(const struct stat *about);
+
+#endif

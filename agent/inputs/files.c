@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* files.c: see files.h. */
+#include "agent/inputs/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/delivery.h"
+#include "agent/inputs/file.h"
+#include "agent/inputs/glob.h"
+#include "agent/inputs/match.h"
+#include "agent/inputs/watch.h"
+#include "agent/reader.h"
+#include "agent/schedule.h"
+#include "agent/state.h"
+#include "core/assert.h"
+#include "core/clock.h"
+
+#define KAFKA_DATA "/var/lib/kafka-logs" /* to tail Kafka's own log into Kafka never ends */
+#define RELEASE_QUIET_MS 5000 /* a rotated file is let go this long after its last byte */
+#define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
+
+/* --- inputs ------------------------------------------------------------------------------------- */
+
+static bool
+is_below(const char *path, const char *folder)
+{
+    size_t size = strlen(folder);
+    while (size > 1 && folder[size - 1] == '/')
+        size--;
+    return strncmp(path, folder, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+bool
+input_matches(const struct agent_files_options *options, const char *path)
+{
+    for (size_t i = 0; i < options->exclude.count; i++)
+        if (glob_excludes(options->exclude.items[i], path))
+            return false;
+    for (size_t i = 0; i < options->paths.count; i++)
+        if (glob_match(options->paths.items[i], path))
+            return true;
+    return false;
+}
+
+const char *
+input_refuses(const struct agent_files_options *options, const char *state_dir, const char *path)
+{
+    for (size_t i = 0; i < options->exclude.count; i++)
+        if (glob_excludes(options->exclude.items[i], path))
+            return "it is excluded";
+    if (is_below(path, state_dir))
+        return "it is the agent's own state";
+    if (is_below(path, KAFKA_DATA))
+        return "it is Kafka's own data";
+    return NULL;
+}
+
+static void
+input_free(struct input *input)
+{
+    buffer_done(&input->before_path);
+    buffer_done(&input->after_offset);
+    free(input->queues);
+    free(input->name);
+    free(input);
+}
+
+static const char *
+topic_name_of(const struct agent *agent, const struct agent_files_options *options)
+{
+    return options->topic[0] == '\0' ? agent->options->kafka.topic : options->topic;
+}
+
+bool
+input_new(struct input **out, struct agent *agent, const struct agent_files_options *options,
+          struct err *err)
+{
+    struct input *input = calloc(1, sizeof(*input));
+    if (input == NULL || (input->name = strdup(options->name)) == NULL) {
+        free(input);
+        return err_errno(err, ERR_STOP, ENOMEM, "add the input '%s'", options->name);
+    }
+    input->options = options;
+    buffer_init(&input->before_path, ENVELOPE_SIZE_MAX);
+    buffer_init(&input->after_offset, ENVELOPE_SIZE_MAX);
+    input->topic = topic_get(agent, topic_name_of(agent, options), err);
+    if (input->topic == NULL || !reader_render_input(input, err)) {
+        input_free(input);
+        return false;
+    }
+    input->first_start = !state_input_seen(agent->state, input->name);
+    input->tokens_ms = clock_monotonic_ms();
+    struct metrics *metrics = agent->metrics;
+    input->events = metrics_series(metrics, METRIC_EVENTS, input->name, NULL);
+    input->bytes = metrics_series(metrics, METRIC_BYTES, input->name, NULL);
+    input->lag_bytes = metrics_series(metrics, METRIC_LAG_BYTES, input->name, NULL);
+    input->lag_seconds = metrics_series(metrics, METRIC_LAG_SECONDS, input->name, NULL);
+    input->empty_lines = metrics_series(metrics, METRIC_SKIPPED_LINES, input->name, "empty", NULL);
+    *out = input;
+    return true;
+}
+
+/* It is not read any more; what is under way is finished first. */
+static void
+drop_file(struct agent *agent, struct file *file)
+{
+    schedule_remove(agent, file);
+    file_unlist(agent, file);
+    file_close(agent, file);
+    if (file->first == NULL) {
+        file_free(agent, file);
+        return;
+    }
+    file->state = FILE_ENDED;
+    file->generation->searched = true; /* left on purpose: not looked for, not counted */
+}
+
+bool
+input_apply(struct agent *agent, struct input *input, const struct agent_files_options *options,
+            struct err *err)
+{
+    struct topic *topic = topic_get(agent, topic_name_of(agent, options), err);
+    if (topic == NULL)
+        return false;
+    input->options = options;
+    if (!reader_render_input(input, err))
+        return false;
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->input == input && file->state != FILE_ENDED && file->listed &&
+            (!input_matches(options, file->path) || file->state != FILE_ACTIVE))
+            drop_file(agent, file);
+    }
+    if (topic == input->topic)
+        return true;
+    for (struct file *file = agent->files; file != NULL; file = file->next)
+        if (file->input == input && file->queued)
+            schedule_remove(agent, file);
+    free(input->queues);
+    input->queues = NULL;
+    input->queue_count = 0;
+    input->cursor = 0;
+    input->topic = topic;
+    for (struct file *file = agent->files; file != NULL; file = file->next)
+        if (file->input == input)
+            schedule_file(agent, file);
+    return true;
+}
+
+bool
+input_remove(struct agent *agent, struct input *input)
+{
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->input == input && file->state != FILE_ENDED)
+            drop_file(agent, file);
+    }
+    if (input->file_count > 0) {
+        static const struct agent_files_options nothing = {.name = ""};
+        input->options = &nothing; /* those it had may be freed */
+        input->removed = true;
+        return false;
+    }
+    struct input **link = &agent->inputs;
+    while (*link != input)
+        link = &(*link)->next;
+    *link = input->next;
+    metrics_remove(agent->metrics, input->lag_bytes);
+    metrics_remove(agent->metrics, input->lag_seconds);
+    input_free(input);
+    return true;
+}
+
+/* --- discovery ---------------------------------------------------------------------------------- */
+
+struct discovery {
+    struct agent *agent;
+    struct watch *watch;
+    struct input *input;
+    struct finds finds;
+};
+
+static void
+discovered_folder(void *context, const char *path)
+{
+    struct discovery *discovery = context;
+    struct err err = {0};
+    if (discovery->watch == NULL || watch_folder(discovery->watch, path, &err))
+        return;
+    struct agent *agent = discovery->agent;
+    metric failed = metrics_series(agent->metrics, METRIC_WATCH_ERRORS,
+                                   err.code == ENOSPC ? "limit" : "error", NULL);
+    if (metrics_value(agent->metrics, failed) == 0)
+        agent_say(agent, LOG_LEVEL_WARN,
+                  "%s; new lines there are seen by the sweep, up to some seconds later", err.text);
+    metrics_add(agent->metrics, failed, 1);
+}
+
+static void
+discovery_failed(void *context, const char *path, int number)
+{
+    struct discovery *discovery = context;
+    agent_say(discovery->agent, LOG_LEVEL_WARN, "cannot look into '%s' for input '%s': %s", path,
+              discovery->input->name, strerror(number));
+}
+
+/* The path is known with this inode. True when nothing more is to be decided. */
+static bool
+seen_again(struct agent *agent, struct file *file, const struct stat *about)
+{
+    bool again = file->state == FILE_FAILED ||
+                 (file->state == FILE_IGNORED && stat_modified_ns(about) != file->modified_ns) ||
+                 (file->state == FILE_REFUSED && (uint64_t)about->st_size < file->size);
+    if (again) {
+        file_free(agent, file);
+        return false;
+    }
+    file->round = agent->round;
+    file_seen(agent, file, about);
+    return true;
+}
+
+/* The inode is known under another path. True when it stays so, or was renamed to this one. */
+static bool
+known_elsewhere(struct agent *agent, struct file *other, const char *path)
+{
+    struct stat about;
+    bool still_there = other->listed && stat(other->path, &about) == 0 &&
+                       (uint64_t)about.st_ino == other->inode &&
+                       (uint64_t)about.st_dev == other->device;
+    if (still_there)
+        return true; /* two paths, one inode: read once */
+    if (other->state != FILE_ACTIVE) {
+        file_free(agent, other);
+        return false;
+    }
+    other->round = agent->round;
+    (void)file_rename(agent, other, path); /* failed: again at the next discovery */
+    return true;
+}
+
+static void
+discovered_file(void *context, const char *path)
+{
+    struct discovery *discovery = context;
+    struct agent *agent = discovery->agent;
+    struct stat about;
+    const char *refusal =
+        input_refuses(discovery->input->options, agent->options->top.state_dir, path);
+    if (refusal != NULL && !is_below(path, KAFKA_DATA))
+        return;
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode))
+        return;
+    struct file *file = file_by_path(agent, path);
+    bool same = file != NULL && file->device == (uint64_t)about.st_dev &&
+                file->inode == (uint64_t)about.st_ino;
+    if (same && seen_again(agent, file, &about))
+        return;
+    file = file_by_path(agent, path);
+    if (file != NULL) { /* the path has another inode now */
+        if (file->state == FILE_ACTIVE || file->first != NULL)
+            file_unlist(agent, file);
+        else
+            file_free(agent, file);
+    }
+    if (agent->own_log_inode == (uint64_t)about.st_ino && agent->own_log_inode != 0 &&
+        agent->own_log_device == (uint64_t)about.st_dev)
+        refusal = "it is the agent's own log";
+    if (refusal != NULL) {
+        file = file_new(agent, discovery->input, path, &about, FILE_REFUSED);
+        if (file == NULL)
+            return;
+        file->reason = refusal;
+        metrics_add(agent->metrics,
+                    metrics_series(agent->metrics, METRIC_REFUSED_FILES, file->input->name,
+                                   "own_data", NULL),
+                    1);
+        agent_say(agent, LOG_LEVEL_WARN, "'%s' of input '%s' is not read: %s", path,
+                  file->input->name, refusal);
+        return;
+    }
+    struct file *other = file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino);
+    if (other != NULL && known_elsewhere(agent, other, path))
+        return;
+    (void)finds_add(&discovery->finds, path, discovery->input, &about);
+}
+
+/* What this discovery has not met: is it gone, renamed, or could it not be looked at? */
+static void
+check_unseen(struct agent *agent, struct file *file)
+{
+    struct stat about;
+    bool there = stat(file->path, &about) == 0;
+    if (!there && errno != ENOENT && errno != ENOTDIR)
+        return;
+    if (there && (uint64_t)about.st_ino == file->inode && (uint64_t)about.st_dev == file->device) {
+        file_seen(agent, file, &about);
+        return;
+    }
+    file_unlist(agent, file);
+    if (file->state != FILE_ACTIVE) {
+        if (file->first == NULL)
+            file_free(agent, file);
+        return;
+    }
+    if (file->fd < 0 && file->first == NULL) {
+        file->generation->gone = "deleted";
+        file_free(agent, file); /* looked for among its siblings right below */
+        return;
+    }
+    schedule_file(agent, file);
+}
+
+/* Ends are not freed where they happen, since callers may still hold the file. */
+static void
+reap_ended(struct agent *agent)
+{
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->first == NULL)
+            files_settled(agent, file);
+    }
+}
+
+void
+files_discover(struct agent *agent, struct watch *watch)
+{
+    reap_ended(agent);
+    struct discovery discovery = {.agent = agent, .watch = watch};
+    finds_init(&discovery.finds);
+    agent->round++;
+    bool whole = true;
+    for (struct input *input = agent->inputs; input != NULL; input = input->next) {
+        discovery.input = input;
+        struct glob_walk walk = {discovered_folder, discovered_file, discovery_failed, &discovery};
+        for (size_t i = 0; i < input->options->paths.count; i++) {
+            struct err err = {0};
+            if (!glob_expand(input->options->paths.items[i], &walk, &err)) {
+                agent_say(agent, LOG_LEVEL_WARN, "%s", err.text);
+                whole = false;
+            }
+        }
+    }
+    for (struct file *file = agent->files, *next; file != NULL && whole; file = next) {
+        next = file->next;
+        if (file->listed && file->round != agent->round)
+            check_unseen(agent, file);
+    }
+    match_finds(agent, &discovery.finds);
+    finds_done(&discovery.finds);
+    for (struct input *input = agent->inputs; input != NULL && whole; input = input->next) {
+        if (!input->first_start)
+            continue;
+        state_put_input(agent->state, input->name);
+        input->first_start = false;
+    }
+}
+
+void
+files_sweep(struct agent *agent)
+{
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->state != FILE_ACTIVE)
+            continue;
+        struct stat about;
+        if (file->fd >= 0 ? fstat(file->fd, &about) == 0
+                          : stat(file->path, &about) == 0 && (uint64_t)about.st_ino == file->inode)
+            file_seen(agent, file, &about);
+    }
+}
+
+bool
+files_hint(struct agent *agent, const char *path)
+{
+    struct file *file = file_by_path(agent, path);
+    if (file == NULL || file->state != FILE_ACTIVE)
+        return file != NULL && file->state == FILE_REFUSED;
+    struct stat about;
+    if (file->fd >= 0 ? fstat(file->fd, &about) == 0 : stat(path, &about) == 0)
+        file_seen(agent, file, &about);
+    return true;
+}
+
+/* --- the end of a file -------------------------------------------------------------------------- */
+
+void
+files_count_lost(struct agent *agent, const struct file *file, uint64_t bytes, const char *reason)
+{
+    if (bytes == 0)
+        return;
+    agent->lost_total += bytes;
+    metrics_add(agent->metrics,
+                metrics_series(agent->metrics, METRIC_LOST_BYTES, file->input->name, reason, NULL),
+                bytes);
+    agent_say(agent, LOG_LEVEL_ERROR, "%llu bytes of '%s' were not shipped and are gone: %s",
+              (unsigned long long)bytes, file->path, reason);
+}
+
+void
+files_settled(struct agent *agent, struct file *file)
+{
+    if (file->state != FILE_ENDED)
+        return;
+    state_put_progress(agent->state, file->generation);
+    file->generation->changed = false;
+    file_free(agent, file);
+}
+
+void
+files_changed(struct agent *agent, struct file *file)
+{
+    struct generation *generation = file->generation;
+    struct stat about;
+    if (file->fd >= 0 && fstat(file->fd, &about) != 0)
+        return; /* could not look: nothing is concluded */
+    agent_say(agent, LOG_LEVEL_INFO, "'%s' was truncated or rewritten at %llu of %llu bytes",
+              file->path, (unsigned long long)file->read, (unsigned long long)file->size);
+    metrics_add(
+        agent->metrics,
+        metrics_series(agent->metrics, METRIC_GENERATIONS, file->input->name, "truncated", NULL),
+        1);
+    schedule_remove(agent, file);
+    /* This inode carries another life now. Should a sibling have the old content, it is found there;
+     * else what was known of it is counted by whoever looks for it. */
+    generation->size = file->size;
+    generation->gone = "truncated";
+    generation->inode = 0;
+    generation->birth_ns = 0;
+    file->state = FILE_ENDED;
+    file_unlist(agent, file);
+    file_close(agent, file);
+    state_put_generation(agent->state, generation);
+    agent->rediscover(agent);
+}
+
+void
+files_failed(struct agent *agent, struct file *file, const struct err *err)
+{
+    if (file->error_number == 0)
+        agent_say(agent, LOG_LEVEL_WARN, "%s; it is tried again", err->text);
+    file->error_number = err->code == 0 ? ESTALE : err->code;
+    file->modified_ns = 0; /* the next sweep takes it up */
+    agent->rediscover(agent);
+}
+
+void
+files_idle(struct agent *agent, struct file *file)
+{
+    file->error_number = 0;
+    if (file->first == NULL && file->generation->committed >= file->size)
+        file->behind_since_ms = 0;
+    if (agent->open_count > agent->open_max && file->listed && file->first == NULL)
+        file_close(agent, file);
+}
+
+/* Does anybody have the open file open for writing? A lease for reading is refused then. */
+static bool
+has_writer(int fd)
+{
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        return false;
+    }
+    return errno == EAGAIN;
+}
+
+static void
+forget(struct agent *agent, struct generation *generation)
+{
+    state_forget(agent->state, generation);
+    generation_remove(&agent->catalog, generation);
+}
+
+/* A file that no path leads to: closed when it is finished and nobody writes to it. */
+static void
+consider_release(struct agent *agent, struct file *file)
+{
+    struct stat about;
+    if (fstat(file->fd, &about) != 0)
+        return;
+    file_seen(agent, file, &about);
+    int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;
+    if (file->state != FILE_ACTIVE || file->queued || file->first != NULL ||
+        quiet_ms < RELEASE_QUIET_MS || has_writer(file->fd))
+        return;
+    struct generation *generation = file->generation;
+    if (generation->committed < (uint64_t)about.st_size) {
+        file->flush_end = true; /* its last line will not be completed */
+        schedule_file(agent, file);
+        return;
+    }
+    char link[64];
+    char path[PATH_MAX];
+    int length = snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
+    ssize_t size = length > 0 ? readlink(link, path, sizeof(path) - 1) : -1;
+    bool deleted = about.st_nlink == 0;
+    if (size > 0 && !deleted) {
+        path[size] = '\0';
+        (void)generation_set_path(generation, path);
+    }
+    generation->searched = true;
+    file_free(agent, file);
+    if (deleted)
+        forget(agent, generation);
+    else
+        state_put_generation(agent->state, generation);
+}
+
+static void
+forget_old(struct agent *agent)
+{
+    int64_t now = clock_wall_ms() / 1000;
+    for (struct generation *at = agent->catalog.first, *next; at != NULL; at = next) {
+        next = at->next;
+        if (at->file == NULL && now - at->seen_seconds > FORGET_AFTER_SECONDS)
+            forget(agent, at);
+    }
+}
+
+/* --- about once a second ------------------------------------------------------------------------ */
+
+static void
+write_progress(struct agent *agent, struct file *file)
+{
+    struct generation *generation = file->generation;
+    struct err err = {0};
+    if (generation->head_size < HEAD_SIZE_MAX && file->fd >= 0 && file->state == FILE_ACTIVE &&
+        file->size > generation->head_size &&
+        !generation_grow_head(generation, file->fd, file->size, &err) && err.action == ERR_REJECT) {
+        files_changed(agent, file);
+        return;
+    }
+    if (!generation->changed)
+        return;
+    generation->changed = false;
+    generation->seen_seconds = clock_wall_ms() / 1000;
+    state_put_progress(agent->state, generation);
+}
+
+struct input_sums {
+    uint64_t lag_bytes, oldest_ms;
+    uint64_t states[4]; /* reading, ignored, refused, failed */
+};
+
+static void
+publish_input(struct agent *agent, struct input *input, uint64_t now_ms)
+{
+    static const char *const names[] = {"reading", "ignored", "refused", "failed"};
+    struct input_sums sums = {.oldest_ms = now_ms};
+    for (const struct file *file = agent->files; file != NULL; file = file->next) {
+        if (file->input != input || file->state == FILE_ENDED)
+            continue;
+        sums.states[file->state]++;
+        if (file->state != FILE_ACTIVE)
+            continue;
+        if (file->size > file->generation->committed)
+            sums.lag_bytes += file->size - file->generation->committed;
+        if (file->behind_since_ms != 0 && file->behind_since_ms < sums.oldest_ms)
+            sums.oldest_ms = file->behind_since_ms;
+    }
+    metrics_set(agent->metrics, input->lag_bytes, (double)sums.lag_bytes);
+    metrics_set(agent->metrics, input->lag_seconds, (double)(now_ms - sums.oldest_ms) / 1000.0);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        metrics_set(agent->metrics,
+                    metrics_series(agent->metrics, METRIC_FILES, input->name, names[i], NULL),
+                    (double)sums.states[i]);
+}
+
+void
+files_tick(struct agent *agent)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t held = 0;
+    reap_ended(agent);
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->state == FILE_ACTIVE && !file->listed && file->fd >= 0) {
+            if (file->deleted)
+                held += file->size;
+            consider_release(agent, file);
+            continue;
+        }
+        if (file->state == FILE_ACTIVE)
+            write_progress(agent, file);
+    }
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->generation != NULL && !file->listed && file->state == FILE_ACTIVE)
+            write_progress(agent, file);
+    }
+    for (struct input *input = agent->inputs, *next; input != NULL; input = next) {
+        next = input->next;
+        if (!input->removed || !input_remove(agent, input))
+            publish_input(agent, input, now_ms);
+    }
+    metrics_set(agent->metrics, metrics_series(agent->metrics, METRIC_HELD_DELETED, NULL),
+                (double)held);
+    forget_old(agent);
+}
+
+void
+files_state_is_durable(struct agent *agent)
+{
+    for (struct file *file = agent->files; file != NULL; file = file->next)
+        if (file->state == FILE_ACTIVE && !file->queued && file->size > file->read)
+            schedule_file(agent, file);
+}
+
+bool
+files_all_done(struct agent *agent)
+{
+    bool done = true;
+    bool busy = false;
+    for (const struct file *file = agent->files; file != NULL; file = file->next) {
+        bool open = file->state == FILE_ENDED ||
+                    (file->state == FILE_ACTIVE &&
+                     (file->queued || file->first != NULL ||
+                      file->generation->durable_at > state_durable(agent->state)));
+        busy |= open;
+        done &= !open && (file->state != FILE_ACTIVE || file->generation->committed >= file->size);
+    }
+    for (struct file *file = agent->files; file != NULL && !busy; file = file->next)
+        if (file->state == FILE_ACTIVE && file->generation->committed < file->size) {
+            file->flush_end = true;
+            schedule_file(agent, file);
+        }
+    return done;
+}
+
+void
+files_done(struct agent *agent)
+{
+    for (struct file *file = agent->files; file != NULL; file = file->next) {
+        while (file->first != NULL) {
+            struct batch *batch = file->first;
+            file->first = batch->next;
+            batch_put(agent, batch);
+        }
+        file->last = NULL;
+        file->unanswered = 0;
+    }
+    while (agent->files != NULL)
+        file_free(agent, agent->files);
+    while (agent->inputs != NULL) {
+        struct input *next = agent->inputs->next;
+        input_free(agent->inputs);
+        agent->inputs = next;
+    }
+}

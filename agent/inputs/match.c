@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* match.c: see match.h. In this order, best tie first, so that no file takes a life that has a better
+ * claimant:
+ *     1. a find with the inode that a life was last seen with
+ *     2. for lives still without a file: that inode among the siblings of its path, outside of the globs
+ *     3. a find with the path, then one with nothing but the content
+ *     4. for lives still without a file: content among siblings whose names begin alike
+ *     5. what is left of the finds begins new lives; what is left of the lives is counted as lost */
+#include "agent/inputs/match.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/inputs/file.h"
+#include "agent/inputs/files.h"
+#include "agent/reader.h"
+#include "agent/state.h"
+#include "core/assert.h"
+#include "core/clock.h"
+
+void
+finds_init(struct finds *finds)
+{
+    *finds = (struct finds){0};
+    finds->end = &finds->first;
+}
+
+void
+finds_done(struct finds *finds)
+{
+    HASH_CLEAR(by_inode, finds->by_inode);
+    while (finds->first != NULL) {
+        struct find *next = finds->first->next;
+        free(finds->first->path);
+        free(finds->first);
+        finds->first = next;
+    }
+}
+
+bool
+finds_add(struct finds *finds, const char *path, struct input *input, const struct stat *about)
+{
+    const uint64_t key[2] = {(uint64_t)about->st_dev, (uint64_t)about->st_ino};
+    struct find *find;
+    HASH_FIND(by_inode, finds->by_inode, key, sizeof(key), find);
+    if (find != NULL)
+        return false;
+    find = calloc(1, sizeof(*find));
+    if (find == NULL || (find->path = strdup(path)) == NULL) {
+        free(find);
+        return false;
+    }
+    find->input = input;
+    find->about = *about;
+    find->listed = true;
+    find->key.device = key[0];
+    find->key.inode = key[1];
+    HASH_ADD(by_inode, finds->by_inode, key, sizeof(find->key), find);
+    *finds->end = find;
+    finds->end = &find->next;
+    finds->count++;
+    return true;
+}
+
+/* Lives that no file is read for. */
+struct orphans {
+    struct generation **items; /* sorted by device and inode */
+    size_t count;
+};
+
+static int
+by_inode(const void *a, const void *b)
+{
+    const struct generation *left = *(struct generation *const *)a;
+    const struct generation *right = *(struct generation *const *)b;
+    if (left->device != right->device)
+        return left->device < right->device ? -1 : 1;
+    if (left->inode != right->inode)
+        return left->inode < right->inode ? -1 : 1;
+    return 0;
+}
+
+static bool
+orphans_init(struct orphans *orphans, const struct agent *agent)
+{
+    *orphans = (struct orphans){0};
+    for (struct generation *at = agent->catalog.first; at != NULL; at = at->next)
+        orphans->count += at->file == NULL ? 1 : 0;
+    if (orphans->count == 0)
+        return true;
+    orphans->items = malloc(orphans->count * sizeof(orphans->items[0]));
+    if (orphans->items == NULL)
+        return false;
+    size_t i = 0;
+    for (struct generation *at = agent->catalog.first; at != NULL; at = at->next)
+        if (at->file == NULL)
+            orphans->items[i++] = at;
+    qsort(orphans->items, orphans->count, sizeof(orphans->items[0]), by_inode);
+    return true;
+}
+
+static size_t
+orphans_first(const struct orphans *orphans, const struct stat *about)
+{
+    struct generation wanted = {.device = (uint64_t)about->st_dev,
+                                .inode = (uint64_t)about->st_ino};
+    const struct generation *key = &wanted;
+    size_t low = 0;
+    size_t high = orphans->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (by_inode(&orphans->items[middle], &key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int
+find_open(struct find *find)
+{
+    int fd = reader_open(find->path);
+    if (fd < 0) {
+        find->unknown = errno != ENOENT;
+        find->taken = errno == ENOENT;
+        return -1;
+    }
+    if (fstat(fd, &find->about) != 0 || !S_ISREG(find->about.st_mode) ||
+        (uint64_t)find->about.st_ino != find->key.inode ||
+        (uint64_t)find->about.st_dev != find->key.device) {
+        (void)close(fd); /* another file meanwhile: the next discovery meets it */
+        find->taken = true;
+        return -1;
+    }
+    find->birth_ns = generation_birth_ns(fd);
+    return fd;
+}
+
+/* The file goes on with a life that is known. Takes `fd`. */
+static void
+adopt(struct agent *agent, struct find *find, struct generation *generation, int fd)
+{
+    find->taken = true;
+    uint64_t size = (uint64_t)find->about.st_size;
+    struct file *file = file_new(agent, find->input, find->path, &find->about, FILE_ACTIVE);
+    if (file == NULL) {
+        (void)close(fd);
+        return;
+    }
+    if (size < generation->committed) {
+        /* A copy that was made before the original was read on: all of it is known. */
+        (void)close(fd);
+        file->state = FILE_IGNORED;
+        file->reason = "a copy of what was read already";
+        generation->searched = true;
+        return;
+    }
+    uint64_t seen = generation->size;
+    bool moved = generation->device != find->key.device || generation->inode != find->key.inode ||
+                 strcmp(generation->path, find->path) != 0;
+    generation_seen(generation, &find->about, find->birth_ns);
+    if (seen > size)
+        files_count_lost(agent, file, seen - size, "shorter");
+    moved |= !generation_set_path(generation, find->path);
+    if (strcmp(generation->input, find->input->name) != 0) {
+        char *name = strdup(find->input->name);
+        if (name != NULL) {
+            free(generation->input);
+            generation->input = name;
+            moved = true;
+        }
+    }
+    file_attach(agent, file, generation, fd);
+    if (!find->listed)
+        file_unlist(agent, file);
+    if (moved)
+        state_put_generation(agent->state, generation);
+}
+
+/* Compares one life with the best so far. */
+struct claim {
+    struct generation *best;
+    enum tie tie;
+    bool ambiguous;
+    bool unknown;
+};
+
+static void
+consider(struct claim *claim, struct generation *generation, const struct find *find, int fd,
+         enum tie weakest, enum tie strongest)
+{
+    uint64_t size = (uint64_t)find->about.st_size;
+    enum tie tie = generation_tie(generation, &find->about, find->birth_ns, find->path);
+    if (tie < weakest || tie > strongest || generation->file != NULL)
+        return;
+    /* The same inode with less in it than was read: it was truncated, this is another life. */
+    if (tie >= TIE_INODE && size < generation->committed)
+        return;
+    if (claim->best != NULL &&
+        (tie < claim->tie || (tie == claim->tie && generation->committed < claim->best->committed)))
+        return;
+    enum belongs belongs = generation_belongs(generation, fd, size);
+    claim->unknown |= belongs == BELONGS_UNKNOWN;
+    if (belongs != BELONGS_YES)
+        return;
+    claim->ambiguous =
+        claim->best != NULL && tie == claim->tie && generation->committed == claim->best->committed;
+    claim->best = generation;
+    claim->tie = tie;
+}
+
+/* The life that the found file carries, among those without a file: the rule table's one place. */
+static struct generation *
+generation_find_owner(const struct orphans *orphans, struct find *find, int fd, enum tie weakest,
+                      enum tie strongest, bool *ambiguous)
+{
+    struct claim claim = {0};
+    size_t i = weakest >= TIE_INODE ? orphans_first(orphans, &find->about) : 0;
+    for (; i < orphans->count; i++) {
+        struct generation *generation = orphans->items[i];
+        if (weakest >= TIE_INODE &&
+            (generation->inode != find->key.inode || generation->device != find->key.device))
+            break;
+        consider(&claim, generation, find, fd, weakest, strongest);
+    }
+    if (claim.unknown)
+        find->unknown = true;
+    *ambiguous = claim.ambiguous;
+    return claim.ambiguous || claim.unknown ? NULL : claim.best;
+}
+
+static void
+match_by_tie(struct agent *agent, struct finds *finds, enum tie weakest, enum tie strongest)
+{
+    struct orphans orphans;
+    if (!orphans_init(&orphans, agent) || orphans.count == 0)
+        return;
+    for (struct find *find = finds->first; find != NULL; find = find->next) {
+        if (find->taken || find->unknown)
+            continue;
+        int fd = find_open(find);
+        if (fd < 0)
+            continue;
+        bool ambiguous;
+        struct generation *owner =
+            generation_find_owner(&orphans, find, fd, weakest, strongest, &ambiguous);
+        if (ambiguous)
+            metrics_add(agent->metrics,
+                        metrics_series(agent->metrics, METRIC_GENERATIONS, find->input->name,
+                                       "ambiguous", NULL),
+                        1);
+        if (owner != NULL)
+            adopt(agent, find, owner, fd);
+        else
+            (void)close(fd);
+    }
+    free(orphans.items);
+}
+
+static struct input *
+input_by_name(const struct agent *agent, const char *name)
+{
+    struct input *input = agent->inputs;
+    while (input != NULL && strcmp(input->name, name) != 0)
+        input = input->next;
+    return input;
+}
+
+/* One entry beside the path that the life was last seen at. True when it carries the life. */
+static bool
+try_sibling(struct agent *agent, struct generation *generation, struct input *input,
+            const char *path, bool by_content)
+{
+    struct stat about;
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) ||
+        file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino) != NULL ||
+        file_by_path(agent, path) != NULL)
+        return false;
+    struct find find = {.input = input, .about = about};
+    find.key.device = (uint64_t)about.st_dev;
+    find.key.inode = (uint64_t)about.st_ino;
+    find.path = strdup(path);
+    if (find.path == NULL)
+        return false;
+    bool found = false;
+    int fd = find_open(&find);
+    if (fd >= 0) {
+        struct claim claim = {0};
+        consider(&claim, generation, &find, fd, by_content ? TIE_CONTENT : TIE_INODE, TIE_BIRTH);
+        found = claim.best != NULL;
+        if (found)
+            adopt(agent, &find, generation, fd);
+        else
+            (void)close(fd);
+    }
+    free(find.path);
+    return found;
+}
+
+/* Looks for the life among the entries of its folder. False when the folder could not be looked into:
+ * then nothing is concluded. */
+static bool
+search_siblings(struct agent *agent, struct generation *generation, struct input *input,
+                bool by_content)
+{
+    char folder[4096];
+    char path[4096 + 256];
+    const char *slash = strrchr(generation->path, '/');
+    size_t size = slash == NULL ? 0 : (size_t)(slash - generation->path);
+    if (slash == NULL || size >= sizeof(folder))
+        return true;
+    memcpy(folder, generation->path, size);
+    folder[size] = '\0';
+    const char *name = slash + 1;
+    size_t stem = strcspn(name, ".");
+    DIR *entries = opendir(size == 0 ? "/" : folder);
+    if (entries == NULL)
+        return errno == ENOENT || errno == ENOTDIR;
+    struct dirent *entry;
+    while ((entry = readdir(entries)) != NULL) {
+        if (by_content ? stem == 0 || strncmp(entry->d_name, name, stem) != 0
+                       : (uint64_t)entry->d_ino != generation->inode)
+            continue;
+        int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (length > 0 && (size_t)length < sizeof(path) &&
+            try_sibling(agent, generation, input, path, by_content))
+            break;
+    }
+    (void)closedir(entries);
+    return true;
+}
+
+/* Nobody carries it any more. */
+static void
+give_up(struct agent *agent, struct generation *generation, struct input *input)
+{
+    generation->searched = true;
+    if (generation->size <= generation->committed)
+        return;
+    uint64_t bytes = generation->size - generation->committed;
+    struct file stand_in = {.input = input, .path = generation->path};
+    files_count_lost(agent, &stand_in, bytes,
+                     generation->gone == NULL ? "vanished" : generation->gone);
+    generation->size = generation->committed; /* counted once, also after a restart */
+    state_put_generation(agent->state, generation);
+}
+
+static void
+match_siblings(struct agent *agent, bool by_content)
+{
+    struct generation *next;
+    for (struct generation *at = agent->catalog.first; at != NULL; at = next) {
+        next = at->next;
+        struct input *input =
+            at->file == NULL && !at->searched ? input_by_name(agent, at->input) : NULL;
+        if (input == NULL)
+            continue;
+        bool looked = (by_content && at->committed < CONTENT_SIZE_MIN) ||
+                      search_siblings(agent, at, input, by_content);
+        if (by_content && looked && at->file == NULL)
+            give_up(agent, at, input);
+    }
+}
+
+static bool
+is_binary(int fd)
+{
+    char bytes[1024];
+    ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
+    return got > 0 && memchr(bytes, '\0', (size_t)got) != NULL;
+}
+
+static void
+refuse(struct agent *agent, struct file *file, const char *label, const char *reason)
+{
+    file->state = FILE_REFUSED;
+    file->reason = reason;
+    metrics_add(
+        agent->metrics,
+        metrics_series(agent->metrics, METRIC_REFUSED_FILES, file->input->name, label, NULL), 1);
+    agent_say(agent, LOG_LEVEL_WARN, "'%s' of input '%s' is not read: %s", file->path,
+              file->input->name, reason);
+}
+
+/* Where a new life begins to be read. False when that could not be found out. */
+static bool
+set_start(const struct agent *agent, const struct find *find, struct generation *generation, int fd)
+{
+    (void)agent;
+    if (find->input->options->start_at != START_AT_END || !find->input->first_start)
+        return true;
+    char tail[TAIL_SIZE_MAX];
+    uint64_t size = (uint64_t)find->about.st_size;
+    size_t wanted = size < sizeof(tail) ? (size_t)size : sizeof(tail);
+    if (pread(fd, tail, wanted, (off_t)(size - wanted)) != (ssize_t)wanted)
+        return false;
+    generation_commit(generation, size, generation_hash(tail, wanted));
+    return true;
+}
+
+/* Takes `fd`. */
+static void
+begin_life(struct agent *agent, struct find *find, int fd)
+{
+    struct input *input = find->input;
+    struct file *file = file_new(agent, input, find->path, &find->about, FILE_FAILED);
+    if (file == NULL) {
+        (void)close(fd);
+        return;
+    }
+    uint64_t age_ms = (uint64_t)input->options->ignore_older;
+    int64_t written_ms = stat_modified_ns(&find->about) / 1000000;
+    if (age_ms > 0 && clock_wall_ms() - written_ms > (int64_t)age_ms) {
+        file->state = FILE_IGNORED;
+        file->reason = "not written for longer than ignore_older";
+    } else if (is_binary(fd)) {
+        refuse(agent, file, "binary", "it looks binary: a zero byte in its first 1024");
+    }
+    struct generation *generation = file->state == FILE_FAILED
+                                        ? generation_new(&agent->catalog, input->name, find->path)
+                                        : NULL;
+    if (generation == NULL) {
+        (void)close(fd);
+        return;
+    }
+    struct err err = {0};
+    generation->part_size = (uint32_t)input->options->part_size;
+    generation_seen(generation, &find->about, find->birth_ns);
+    if (!set_start(agent, find, generation, fd) ||
+        !generation_grow_head(generation, fd, generation->size, &err)) {
+        generation_remove(&agent->catalog, generation); /* it changes right now: next time */
+        (void)close(fd);
+        return;
+    }
+    state_put_generation(agent->state, generation);
+    generation->durable_at = state_sequence(agent->state);
+    metrics_add(agent->metrics,
+                metrics_series(agent->metrics, METRIC_GENERATIONS, input->name, "new", NULL), 1);
+    file_attach(agent, file, generation, fd);
+}
+
+static void
+begin_lives(struct agent *agent, struct finds *finds)
+{
+    for (struct find *find = finds->first; find != NULL; find = find->next) {
+        if (find->taken || file_by_path(agent, find->path) != NULL)
+            continue;
+        int fd = find->unknown ? -1 : find_open(find);
+        if (fd >= 0) {
+            begin_life(agent, find, fd);
+            continue;
+        }
+        if (find->taken)
+            continue;
+        int number = errno;
+        struct file *file = file_new(agent, find->input, find->path, &find->about, FILE_FAILED);
+        if (file == NULL)
+            continue;
+        file->error_number = number;
+        agent_say(agent, LOG_LEVEL_WARN, "cannot read '%s': %s; it is tried again", file->path,
+                  strerror(number));
+    }
+}
+
+void
+match_finds(struct agent *agent, struct finds *finds)
+{
+    match_by_tie(agent, finds, TIE_INODE, TIE_BIRTH);
+    match_siblings(agent, false);
+    match_by_tie(agent, finds, TIE_PATH, TIE_PATH);
+    match_by_tie(agent, finds, TIE_CONTENT, TIE_CONTENT);
+    match_siblings(agent, true);
+    begin_lives(agent, finds);
+}

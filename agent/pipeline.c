@@ -1,0 +1,989 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pipeline.c: the data path and its loop, top-down:
+ *     discover   which files there are, and which life each is in       inputs/files.c, inputs/match.c
+ *     schedule   whose turn it is                                       schedule.c
+ *     read       check, cut, encode into a slab                         reader.c, cutter.c
+ *     send       hand the records to Kafka without a copy               delivery.c, producer.c
+ *     answer     move `committed` over what is acknowledged             delivery.c
+ *     remember   write what changed to the state                        state.c
+ * All of it on one thread; the disk and the cluster are waited for on helpers. Only this file and main.c
+ * log. */
+#include "agent/pipeline.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/delivery.h"
+#include "agent/inputs/files.h"
+#include "agent/inputs/watch.h"
+#include "agent/reader.h"
+#include "agent/schedule.h"
+#include "agent/state.h"
+#include "agent/status.h"
+#include "core/ask.h"
+#include "core/assert.h"
+#include "core/clock.h"
+#include "core/health.h"
+#include "core/http.h"
+#include "core/kafka.h"
+
+#define TICK_MS 1000
+#define GATHER_MS 10            /* wake-ups of inotify are gathered for so long */
+#define DISCOVER_SOON_MS 50     /* after a folder changed */
+#define DISCOVER_EVERY_MS 10000 /* in any case */
+#define SWEEP_EVERY_MS 1000
+#define SWEEP_EVERY_BLIND_MS 250 /* without inotify */
+#define SWEEP_SHARE 50          /* looking at files takes at most one part of so many of the time */
+#define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
+#define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
+#define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
+#define STUCK_AFTER_MS 30000
+#define LOCK_RETRY_MS 500
+#define OPEN_FILES_KEPT 64 /* descriptors for everything that is no input */
+
+const struct metric_family agent_metric_families[METRIC_COUNT] = {
+#define METRIC METRIC_FAMILY
+#include "agent/metrics.def"
+#undef METRIC
+};
+
+struct pipeline {
+    struct agent agent;
+    const char *config_path;
+    sd_event *event;
+    sd_event_source *work; /* enabled while there is something to read */
+    sd_event_source *tick, *sweep, *discover, *gather, *tokens;
+    sd_event_source *watch_source, *producer_source;
+    struct watch *watch;
+    struct health *health;
+    struct http *http;
+    struct ask *ask;
+    struct http_page pages[2];
+    uint64_t last_discover_ms, discover_cost_ms, sweep_cost_ms;
+    char kafka_reason[256];
+    bool restarting; /* the producer had a fatal error: drained, then replaced */
+    int freed_fd;    /* an eventfd: the old producer is gone */
+    size_t batch_size;
+    bool stopping;
+    uint64_t stop_at_ms;
+    bool failed;
+    metric memory_used, memory_size, state_bytes, state_errors, sweeps, sweep_seconds, restarts,
+        wire, messages;
+};
+
+static struct pipeline *
+pipeline_of(struct agent *agent)
+{
+    return (struct pipeline *)(void *)((char *)agent - offsetof(struct pipeline, agent));
+}
+
+/* --- saying ------------------------------------------------------------------------------------- */
+
+void
+agent_say(struct agent *agent, enum log_level level, const char *fmt, ...)
+{
+    char text[ERR_TEXT_MAX + 128];
+    va_list arguments;
+    va_start(arguments, fmt);
+    int size = vsnprintf(text, sizeof(text), fmt, arguments);
+    va_end(arguments);
+    if (size > 0)
+        agent->say(agent, level, text);
+}
+
+static void
+say(struct agent *agent, enum log_level level, const char *text)
+{
+    (void)agent;
+    log_at(level, "%s", text);
+}
+
+/* --- timers ------------------------------------------------------------------------------------- */
+
+static void
+arm(sd_event_source *timer, uint64_t after_ms)
+{
+    uint64_t now_us;
+    if (timer == NULL)
+        return;
+    (void)sd_event_now(sd_event_source_get_event(timer), CLOCK_MONOTONIC, &now_us);
+    (void)sd_event_source_set_time(timer, now_us + after_ms * 1000);
+    (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+static void
+wake(struct agent *agent)
+{
+    struct pipeline *pipeline = pipeline_of(agent);
+    if (pipeline->work != NULL && !pipeline->stopping)
+        (void)sd_event_source_set_enabled(pipeline->work, SD_EVENT_ON);
+}
+
+static void
+discover_soon(struct agent *agent)
+{
+    struct pipeline *pipeline = pipeline_of(agent);
+    if (pipeline->stopping)
+        return;
+    uint64_t passed_ms = clock_monotonic_ms() - pipeline->last_discover_ms;
+    uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
+    uint64_t wait_ms = passed_ms >= pause_ms ? 0 : pause_ms - passed_ms;
+    arm(pipeline->discover, wait_ms < DISCOVER_SOON_MS ? DISCOVER_SOON_MS : wait_ms);
+}
+
+/* --- discover ----------------------------------------------------------------------------------- */
+
+static int
+on_discover(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)source;
+    (void)time_us;
+    struct pipeline *pipeline = context;
+    uint64_t start_ms = clock_monotonic_ms();
+    files_discover(&pipeline->agent, pipeline->watch);
+    state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
+    pipeline->last_discover_ms = clock_monotonic_ms();
+    pipeline->discover_cost_ms = pipeline->last_discover_ms - start_ms;
+    uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
+    arm(pipeline->discover, pause_ms < DISCOVER_EVERY_MS ? DISCOVER_EVERY_MS : pause_ms);
+    return 0;
+}
+
+static int
+on_sweep(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)source;
+    (void)time_us;
+    struct pipeline *pipeline = context;
+    uint64_t start_ms = clock_monotonic_ms();
+    files_sweep(&pipeline->agent);
+    pipeline->sweep_cost_ms = clock_monotonic_ms() - start_ms;
+    metrics_add(pipeline->agent.metrics, pipeline->sweeps, 1);
+    metrics_set(pipeline->agent.metrics, pipeline->sweep_seconds,
+                (double)pipeline->sweep_cost_ms / 1000.0);
+    uint64_t every_ms = pipeline->watch == NULL ? SWEEP_EVERY_BLIND_MS : SWEEP_EVERY_MS;
+    uint64_t pause_ms = pipeline->sweep_cost_ms * SWEEP_SHARE;
+    arm(pipeline->sweep, pause_ms < every_ms ? every_ms : pause_ms);
+    return 0;
+}
+
+static void
+watch_written(void *context, const char *path)
+{
+    struct pipeline *pipeline = context;
+    (void)files_hint(&pipeline->agent, path);
+}
+
+static void
+watch_changed(void *context)
+{
+    struct pipeline *pipeline = context;
+    discover_soon(&pipeline->agent);
+}
+
+static void
+watch_overflow(void *context)
+{
+    struct pipeline *pipeline = context;
+    metrics_add(pipeline->agent.metrics,
+                metrics_series(pipeline->agent.metrics, METRIC_WATCH_ERRORS, "overflow", NULL), 1);
+    arm(pipeline->sweep, 0);
+    discover_soon(&pipeline->agent);
+}
+
+/* Many writes make many wake-ups: the descriptor is left alone for a moment after the first. */
+static int
+on_watch(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+    (void)fd;
+    (void)revents;
+    struct pipeline *pipeline = context;
+    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    arm(pipeline->gather, GATHER_MS);
+    return 0;
+}
+
+static int
+on_gathered(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)source;
+    (void)time_us;
+    struct pipeline *pipeline = context;
+    struct watch_events events = {watch_written, watch_changed, watch_overflow, pipeline};
+    watch_serve(pipeline->watch, &events);
+    (void)sd_event_source_set_enabled(pipeline->watch_source, SD_EVENT_ON);
+    return 0;
+}
+
+/* --- read and send ------------------------------------------------------------------------------ */
+
+static int
+on_work(sd_event_source *source, void *context)
+{
+    struct pipeline *pipeline = context;
+    struct agent *agent = &pipeline->agent;
+    health_beat(pipeline->health);
+    if (pipeline->stopping || !schedule_run(agent, TURNS_AT_ONCE)) {
+        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        uint64_t wait_ms = schedule_tokens_ms(agent);
+        if (wait_ms != UINT64_MAX && !pipeline->stopping)
+            arm(pipeline->tokens, wait_ms);
+    }
+    return 0;
+}
+
+static int
+on_tokens(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)source;
+    (void)time_us;
+    struct pipeline *pipeline = context;
+    wake(&pipeline->agent);
+    return 0;
+}
+
+/* --- answers ------------------------------------------------------------------------------------ */
+
+static void
+producer_answered(void *context, const rd_kafka_message_t *message)
+{
+    struct pipeline *pipeline = context;
+    delivery_answered(&pipeline->agent, message);
+}
+
+static void
+producer_said(void *context, enum log_level level, const char *text)
+{
+    (void)context;
+    if (level == LOG_LEVEL_WARN)
+        log_warn("kafka: %s", text);
+    else
+        log_debug("kafka: %s", text);
+}
+
+static void
+restart_producer(struct pipeline *pipeline, const char *why)
+{
+    struct agent *agent = &pipeline->agent;
+    if (pipeline->restarting)
+        return;
+    log_warn("the Kafka client is replaced, what was under way is read again: %s", why);
+    metrics_add(agent->metrics, pipeline->restarts, 1);
+    pipeline->restarting = true;
+    agent->sending = false;
+    producer_purge(agent->producer, true);
+}
+
+static void
+producer_fatal(void *context, const char *text)
+{
+    restart_producer(context, text);
+}
+
+static void
+producer_reached(void *context, const char *reason)
+{
+    struct pipeline *pipeline = context;
+    char text[sizeof(pipeline->kafka_reason)] = "";
+    if (reason != NULL) {
+        struct kafka_settings settings;
+        struct err err;
+        const char *servers = "";
+        if (kafka_settings_init(&settings, agent_kafka_common(pipeline->agent.options), &err))
+            servers = settings.bootstrap_servers;
+        int size = snprintf(text, sizeof(text), "cannot reach %.100s: %.120s", servers, reason);
+        if (size < 0)
+            text[0] = '\0';
+    }
+    if (reason != NULL && pipeline->kafka_reason[0] == '\0')
+        log_warn("kafka: %s; the files wait", text);
+    if (reason == NULL && pipeline->kafka_reason[0] != '\0')
+        log_info("kafka: reached again");
+    memcpy(pipeline->kafka_reason, text, sizeof(text));
+    health_set(pipeline->health, HEALTH_REMOTE, "kafka", text);
+}
+
+static void
+producer_topic(void *context, size_t topic_index, const struct producer_topic *found)
+{
+    struct pipeline *pipeline = context;
+    ASSERT(topic_index < pipeline->agent.topic_count);
+    topic_found(&pipeline->agent, pipeline->agent.topics[topic_index], found);
+}
+
+static void
+producer_traffic(void *context, uint64_t wire_bytes, uint64_t message_bytes)
+{
+    struct pipeline *pipeline = context;
+    metrics_add(pipeline->agent.metrics, pipeline->wire, wire_bytes);
+    metrics_add(pipeline->agent.metrics, pipeline->messages, message_bytes);
+}
+
+/* All answers of the old producer are here: nothing points into the slabs any more but its own buffers,
+ * which go with it. */
+static void
+retire_producer(struct pipeline *pipeline)
+{
+    struct agent *agent = &pipeline->agent;
+    if (!pipeline->restarting || agent->producer == NULL || producer_waiting(agent->producer) > 0)
+        return;
+    pipeline->producer_source = sd_event_source_disable_unref(pipeline->producer_source);
+    producer_free_later(agent->producer, pipeline->freed_fd);
+    agent->producer = NULL;
+}
+
+static int
+on_producer(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+    (void)source;
+    (void)fd;
+    (void)revents;
+    struct pipeline *pipeline = context;
+    struct agent *agent = &pipeline->agent;
+    uint64_t epoch = agent->epoch;
+    producer_serve(agent->producer);
+    if (agent->small_batches && !pipeline->restarting) {
+        agent->small_batches = false;
+        size_t size = pipeline->batch_size == 0 ? 1000000 : pipeline->batch_size;
+        pipeline->batch_size = size / 2 < 16384 ? 16384 : size / 2;
+        restart_producer(pipeline, "a topic takes only smaller batches");
+    }
+    retire_producer(pipeline);
+    if (agent->epoch != epoch)
+        wake(agent);
+    return 0;
+}
+
+static bool
+start_producer(struct pipeline *pipeline, struct err *err)
+{
+    struct agent *agent = &pipeline->agent;
+    struct producer_limits limits = {
+        .memory = slab_pool_size(agent->pool),
+        .records = RECORDS_MAX,
+        .message_max = agent->part_max + ENVELOPE_SIZE_MAX + EVENT_ID_SIZE,
+        .batch_size = pipeline->batch_size,
+    };
+    if (limits.message_max < 1000000)
+        limits.message_max = 1000000; /* the library's own default */
+    struct producer_events events = {
+        .answered = producer_answered,
+        .said = producer_said,
+        .fatal = producer_fatal,
+        .reached = producer_reached,
+        .topic = producer_topic,
+        .traffic = producer_traffic,
+        .context = pipeline,
+    };
+    if (!producer_new(&agent->producer, agent->options, &limits, &events, err))
+        return false;
+    for (size_t i = 0; i < agent->topic_count; i++)
+        if (!producer_add_topic(agent->producer, agent->topics[i]->name, err))
+            return false;
+    if (sd_event_add_io(pipeline->event, &pipeline->producer_source, producer_fd(agent->producer),
+                        EPOLLIN, on_producer, pipeline) < 0)
+        return err_set(err, ERR_STOP, 0, "cannot watch the Kafka client's descriptor");
+    pipeline->restarting = false;
+    agent->sending = true;
+    return true;
+}
+
+static int
+on_producer_freed(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+    (void)source;
+    (void)revents;
+    struct pipeline *pipeline = context;
+    uint64_t count;
+    ssize_t got = read(fd, &count, sizeof(count));
+    (void)got;
+    if (pipeline->stopping)
+        return sd_event_exit(pipeline->event, 0);
+    struct err err;
+    if (!start_producer(pipeline, &err)) {
+        log_error("%s", err.text);
+        pipeline->failed = true;
+        return sd_event_exit(pipeline->event, 1);
+    }
+    wake(&pipeline->agent);
+    return 0;
+}
+
+/* --- remember ----------------------------------------------------------------------------------- */
+
+static int
+on_state(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+    (void)source;
+    (void)fd;
+    (void)revents;
+    struct pipeline *pipeline = context;
+    struct agent *agent = &pipeline->agent;
+    struct err err;
+    if (state_reap(agent->state, &err)) {
+        health_set(pipeline->health, HEALTH_LOCAL, "state", NULL);
+        files_state_is_durable(agent);
+        /* What came meanwhile and is waited for goes at once; progress waits for the tick. */
+        return 0;
+    }
+    log_error("%s; it is tried again", err.text);
+    metrics_add(agent->metrics, pipeline->state_errors, 1);
+    health_set(pipeline->health, HEALTH_LOCAL, "state", err.text);
+    return 0;
+}
+
+/* An event's time and id must not come from a clock that is wrong for certain. */
+static void
+check_clock(struct pipeline *pipeline)
+{
+    bool wrong = clock_wall_ms() < clock_build_ms();
+    if (wrong != pipeline->agent.clock_is_wrong) {
+        if (wrong)
+            log_error("the wall clock is before this program's build: waiting until it is set");
+        else
+            log_info("the wall clock is set");
+    }
+    pipeline->agent.clock_is_wrong = wrong;
+    health_set(pipeline->health, HEALTH_LOCAL, "clock",
+               wrong ? "the wall clock is before this program's build" : NULL);
+}
+
+static void
+check_topics(struct pipeline *pipeline)
+{
+    struct agent *agent = &pipeline->agent;
+    topics_tick(agent);
+    char text[384] = "";
+    for (size_t i = 0; i < agent->topic_count && text[0] == '\0'; i++) {
+        const struct topic *topic = agent->topics[i];
+        if (topic->reason[0] == '\0')
+            continue;
+        int size = snprintf(text, sizeof(text), "'%.100s': %s", topic->name, topic->reason);
+        if (size < 0)
+            text[0] = '\0';
+    }
+    health_set(pipeline->health, HEALTH_REMOTE, "topics", text);
+}
+
+static void
+publish(struct pipeline *pipeline)
+{
+    struct agent *agent = &pipeline->agent;
+    metrics_set(agent->metrics, pipeline->memory_used, (double)slab_pool_used(agent->pool));
+    metrics_set(agent->metrics, pipeline->memory_size, (double)slab_pool_size(agent->pool));
+    metrics_set(agent->metrics, pipeline->state_bytes, (double)state_size(agent->state));
+    metrics_publish(agent->metrics);
+}
+
+static void begin_stop(struct pipeline *pipeline, const char *why);
+
+static int
+on_tick(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)source;
+    (void)time_us;
+    struct pipeline *pipeline = context;
+    struct agent *agent = &pipeline->agent;
+    health_beat(pipeline->health);
+    check_clock(pipeline);
+    check_topics(pipeline);
+    files_tick(agent);
+    state_sync(agent->state);
+    publish(pipeline);
+    if (agent->once && !pipeline->stopping && files_all_done(agent))
+        begin_stop(pipeline, "every file is read to its end");
+    if (agent->once && !pipeline->stopping)
+        state_sync(agent->state); /* cuts may have been decided */
+    bool drained = agent->producer == NULL || producer_waiting(agent->producer) == 0;
+    if (pipeline->stopping && (drained || clock_monotonic_ms() >= pipeline->stop_at_ms))
+        return sd_event_exit(pipeline->event, 0);
+    arm(pipeline->tick, pipeline->stopping ? 20 : agent->once ? 100 : TICK_MS);
+    return 0;
+}
+
+/* --- stop and reload ---------------------------------------------------------------------------- */
+
+static void
+begin_stop(struct pipeline *pipeline, const char *why)
+{
+    if (pipeline->stopping)
+        return;
+    log_info("stopping: %s", why);
+    (void)sd_notify(0, "STOPPING=1");
+    pipeline->stopping = true;
+    bool reached = pipeline->kafka_reason[0] == '\0';
+    pipeline->stop_at_ms = clock_monotonic_ms() + (reached ? STOP_GRACE_MS : STOP_GRACE_BLIND_MS);
+    arm(pipeline->tick, 0);
+}
+
+static int
+on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    (void)source;
+    struct pipeline *pipeline = context;
+    if (pipeline->agent.once)
+        pipeline->failed = true;
+    begin_stop(pipeline, info->ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+    return 0;
+}
+
+static const struct agent_files_options *
+options_by_name(const struct agent_options *options, const char *name)
+{
+    for (size_t i = 0; i < options->files_count; i++)
+        if (strcmp(options->files[i].name, name) == 0)
+            return &options->files[i];
+    return NULL;
+}
+
+static struct input *
+input_named(const struct agent *agent, const char *name)
+{
+    struct input *input = agent->inputs;
+    while (input != NULL && strcmp(input->name, name) != 0)
+        input = input->next;
+    return input;
+}
+
+static bool
+add_input(struct agent *agent, const struct agent_files_options *options, struct err *err)
+{
+    struct input *input;
+    if (!input_new(&input, agent, options, err))
+        return false;
+    struct input **end = &agent->inputs;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = input;
+    return true;
+}
+
+/* Inputs follow the new options: gone, changed, added. */
+static void
+apply_inputs(struct pipeline *pipeline, const struct agent_options *next)
+{
+    struct agent *agent = &pipeline->agent;
+    struct err err;
+    for (struct input *input = agent->inputs, *after; input != NULL; input = after) {
+        after = input->next;
+        const struct agent_files_options *options = options_by_name(next, input->name);
+        if (options == NULL) {
+            log_info("input '%s' is removed", input->name);
+            (void)input_remove(agent, input); /* the tick goes on with it */
+            continue;
+        }
+        bool same = agent_files_equal(input->options, options);
+        if (!same)
+            log_info("input '%s' is changed", input->name);
+        if (!input_apply(agent, input, options, &err))
+            log_error("input '%s': %s", input->name, err.text);
+    }
+    for (size_t i = 0; i < next->files_count; i++) {
+        if (input_named(agent, next->files[i].name) != NULL)
+            continue;
+        log_info("input '%s' is added", next->files[i].name);
+        if (!add_input(agent, &next->files[i], &err))
+            log_error("%s", err.text);
+    }
+}
+
+static void
+reload(struct pipeline *pipeline)
+{
+    struct agent *agent = &pipeline->agent;
+    struct options *loaded;
+    struct err err;
+    if (!options_load(&loaded, &agent_options_schema, pipeline->config_path, &err)) {
+        log_error("the configuration is kept as it was: %s", err.text);
+        return;
+    }
+    const struct agent_options *next = options_root(loaded);
+    if (!agent_options_check(next, pipeline->config_path, &err)) {
+        log_error("the configuration is kept as it was: %s", err.text);
+        options_free(loaded);
+        return;
+    }
+    struct buffer names;
+    buffer_init(&names, 65536);
+    if (options_need_restart(agent->loaded, loaded, &names)) {
+        for (size_t i = 0; i + 1 < names.size; i++)
+            if (names.bytes[i] == '\n')
+                names.bytes[i] = ' ';
+        log_warn("these options take effect only after a restart: %s", buffer_string(&names));
+    }
+    buffer_done(&names);
+    log_setup("tailrace-agent", (enum log_level)next->log.level, (enum log_format)next->log.format);
+    /* What cannot be reloaded stays as it was: inputs without a topic of their own, too. */
+    apply_inputs(pipeline, next);
+    options_free(agent->loaded);
+    agent->loaded = loaded;
+    agent->options = next;
+    discover_soon(agent);
+    log_info("the configuration is reloaded");
+}
+
+static int
+on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    (void)source;
+    (void)info;
+    struct pipeline *pipeline = context;
+    if (pipeline->stopping)
+        return 0;
+    (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+                     (unsigned long long)(clock_monotonic_ns() / 1000));
+    reload(pipeline);
+    (void)sd_notify(0, "READY=1");
+    return 0;
+}
+
+/* --- pages -------------------------------------------------------------------------------------- */
+
+static void
+answer(void *context, const char *question, struct buffer *out)
+{
+    struct pipeline *pipeline = context;
+    if (strcmp(question, "page") == 0)
+        status_page(&pipeline->agent, pipeline->kafka_reason, out);
+    else
+        status_json(&pipeline->agent, question[0] == '\0' ? NULL : question, pipeline->kafka_reason,
+                    out);
+}
+
+static int
+on_ask(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+    (void)source;
+    (void)fd;
+    (void)revents;
+    struct pipeline *pipeline = context;
+    ask_serve(pipeline->ask, answer, pipeline);
+    return 0;
+}
+
+/* On the endpoint's thread. */
+static void
+show(struct pipeline *pipeline, const char *question, struct http_response *response)
+{
+    struct err err;
+    if (ask_loop(pipeline->ask, question, &response->body, &err))
+        return;
+    response->status = 503;
+    response->content_type = "text/plain; charset=utf-8";
+    buffer_clear(&response->body);
+    buffer_format(&response->body, "%s\n", err.text);
+}
+
+static void
+show_status(void *context, const struct http_request *request, struct http_response *response)
+{
+    const char *path = http_query(request, "path");
+    response->content_type = "application/json";
+    show(context, path == NULL ? "" : path, response);
+}
+
+static void
+show_page(void *context, const struct http_request *request, struct http_response *response)
+{
+    (void)request;
+    response->content_type = "text/html; charset=utf-8";
+    show(context, "page", response);
+}
+
+/* --- start -------------------------------------------------------------------------------------- */
+
+static bool
+open_state(struct pipeline *pipeline, struct err *err)
+{
+    struct agent *agent = &pipeline->agent;
+    struct state_report report;
+    const char *folder = agent->options->top.state_dir;
+    while (!state_open(&agent->state, folder, &agent->catalog, &report, err)) {
+        if (err->action != ERR_RETRY)
+            return false;
+        log_warn("%s; waiting for it", err->text);
+        /* Signals are blocked already: one that asks for the stop is seen here. */
+        sigset_t stop;
+        (void)sigemptyset(&stop);
+        (void)sigaddset(&stop, SIGTERM);
+        (void)sigaddset(&stop, SIGINT);
+        struct timespec pause = {.tv_nsec = LOCK_RETRY_MS * 1000000L};
+        if (sigtimedwait(&stop, NULL, &pause) > 0)
+            return err_set(err, ERR_STOP, 0, "stopped while waiting: the state is in use");
+    }
+    if (report.holes > 0)
+        log_warn(
+            "the state was damaged: %zu bytes in %zu places are passed over; what they said is "
+            "read again",
+            report.damaged_bytes, report.holes);
+    if (report.foreign)
+        log_warn("the state is of another host or file system: reading goes on from its positions "
+                 "under new ids");
+    log_info("state '%s': %zu files known, last stop %s", folder, report.generations,
+             report.clean ? "in order" : "not in order or none");
+    return true;
+}
+
+static bool
+allocate(struct pipeline *pipeline, struct err *err)
+{
+    struct agent *agent = &pipeline->agent;
+    agent->part_max = 4096;
+    for (size_t i = 0; i < agent->options->files_count; i++)
+        if (agent->options->files[i].part_size > agent->part_max)
+            agent->part_max = agent->options->files[i].part_size;
+    agent->read_size = agent->part_max + READ_SIZE + 4;
+    agent->read_buffer = malloc(TAIL_SIZE_MAX + agent->read_size);
+    buffer_init(&agent->scratch, ENVELOPE_SIZE_MAX);
+    if (agent->read_buffer == NULL)
+        return err_errno(err, ERR_STOP, ENOMEM, "allocate the read buffer");
+    if (!slab_pool_new(&agent->pool, agent->options->top.memory,
+                       agent->part_max + ENVELOPE_SIZE_MAX + 4096, err))
+        return false;
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+        (void)getrlimit(RLIMIT_NOFILE, &files);
+    }
+    agent->open_max =
+        files.rlim_cur > 2 * OPEN_FILES_KEPT ? files.rlim_cur - OPEN_FILES_KEPT : OPEN_FILES_KEPT;
+    struct stat log;
+    if (fstat(STDERR_FILENO, &log) == 0 && S_ISREG(log.st_mode)) {
+        agent->own_log_device = (uint64_t)log.st_dev;
+        agent->own_log_inode = (uint64_t)log.st_ino;
+    }
+    return true;
+}
+
+static void
+add_metrics(struct pipeline *pipeline)
+{
+    struct metrics *metrics = pipeline->agent.metrics;
+    pipeline->memory_used = metrics_series(metrics, METRIC_MEMORY_BYTES, "used", NULL);
+    pipeline->memory_size = metrics_series(metrics, METRIC_MEMORY_BYTES, "size", NULL);
+    pipeline->state_bytes = metrics_series(metrics, METRIC_STATE_BYTES, NULL);
+    pipeline->state_errors = metrics_series(metrics, METRIC_STATE_ERRORS, NULL);
+    pipeline->sweeps = metrics_series(metrics, METRIC_SWEEPS, NULL);
+    pipeline->sweep_seconds = metrics_series(metrics, METRIC_SWEEP_SECONDS, NULL);
+    pipeline->restarts = metrics_series(metrics, METRIC_PRODUCER_RESTARTS, NULL);
+    pipeline->wire = metrics_series(metrics, METRIC_WIRE_BYTES, NULL);
+    pipeline->messages = metrics_series(metrics, METRIC_MESSAGE_BYTES, NULL);
+    metrics_about(metrics, "tailrace-agent", rd_kafka_version_str());
+}
+
+static bool
+add_timer(struct pipeline *pipeline, sd_event_source **source, sd_event_time_handler_t handler,
+          bool enabled)
+{
+    if (sd_event_add_time_relative(pipeline->event, source, CLOCK_MONOTONIC, 0, 1000, handler,
+                                   pipeline) < 0)
+        return false;
+    return enabled || sd_event_source_set_enabled(*source, SD_EVENT_OFF) >= 0;
+}
+
+static bool
+add_sources(struct pipeline *pipeline, struct err *err)
+{
+    struct agent *agent = &pipeline->agent;
+    sd_event *event = pipeline->event;
+    bool added =
+        sd_event_add_signal(event, NULL, SIGTERM, on_stop, pipeline) >= 0 &&
+        sd_event_add_signal(event, NULL, SIGINT, on_stop, pipeline) >= 0 &&
+        sd_event_add_signal(event, NULL, SIGHUP, on_reload, pipeline) >= 0 &&
+        sd_event_add_defer(event, &pipeline->work, on_work, pipeline) >= 0 &&
+        sd_event_source_set_priority(pipeline->work, SD_EVENT_PRIORITY_IDLE) >= 0 &&
+        sd_event_source_set_enabled(pipeline->work, SD_EVENT_OFF) >= 0 &&
+        add_timer(pipeline, &pipeline->discover, on_discover, true) &&
+        add_timer(pipeline, &pipeline->sweep, on_sweep, true) &&
+        add_timer(pipeline, &pipeline->tick, on_tick, true) &&
+        add_timer(pipeline, &pipeline->gather, on_gathered, false) &&
+        add_timer(pipeline, &pipeline->tokens, on_tokens, false) &&
+        sd_event_add_io(event, NULL, state_fd(agent->state), EPOLLIN, on_state, pipeline) >= 0 &&
+        sd_event_add_io(event, NULL, ask_fd(pipeline->ask), EPOLLIN, on_ask, pipeline) >= 0 &&
+        sd_event_add_io(event, NULL, pipeline->freed_fd, EPOLLIN, on_producer_freed, pipeline) >= 0;
+    if (added && pipeline->watch != NULL)
+        added = sd_event_add_io(event, &pipeline->watch_source, watch_fd(pipeline->watch), EPOLLIN,
+                                on_watch, pipeline) >= 0;
+    if (!added)
+        return err_set(err, ERR_STOP, 0, "cannot set up the event loop");
+    (void)sd_event_set_watchdog(event, 1);
+    return true;
+}
+
+static void
+block_signals(void)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static bool
+start(struct pipeline *pipeline, struct err *err)
+{
+    struct agent *agent = &pipeline->agent;
+    if (sd_event_new(&pipeline->event) < 0)
+        return err_set(err, ERR_STOP, 0, "cannot make the event loop");
+    pipeline->freed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (pipeline->freed_fd < 0)
+        return err_errno(err, ERR_STOP, errno, "make an eventfd");
+    if (!metrics_new(&agent->metrics, agent_metric_families, METRIC_COUNT, err) ||
+        !health_new(&pipeline->health, STUCK_AFTER_MS, err) || !ask_new(&pipeline->ask, err))
+        return false;
+    add_metrics(pipeline);
+    /* The endpoint first: a process that waits for the lock answers, and says so. */
+    const char *listen = agent->options->http.listen;
+    if (strcmp(listen, "off") != 0 && !agent->once &&
+        !http_new(&pipeline->http, listen, agent->metrics, pipeline->health, pipeline->pages, 2,
+                  err))
+        return false;
+    health_set(pipeline->health, HEALTH_LOCAL, "state", "the state folder is not open yet");
+    if (!open_state(pipeline, err))
+        return false;
+    health_set(pipeline->health, HEALTH_LOCAL, "state", NULL);
+    if (!allocate(pipeline, err) || !delivery_init(agent, err))
+        return false;
+    for (size_t i = 0; i < agent->options->files_count; i++)
+        if (!add_input(agent, &agent->options->files[i], err))
+            return false;
+    struct err why;
+    if (!watch_new(&pipeline->watch, &why))
+        log_warn("%s; the sweep finds what is new", why.text);
+    if (!add_sources(pipeline, err) || !start_producer(pipeline, err))
+        return false;
+    check_clock(pipeline);
+    return true;
+}
+
+bool
+pipeline_new(struct pipeline **out, struct options *loaded, const char *config_path, bool once,
+             struct err *err)
+{
+    struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
+    if (pipeline == NULL) {
+        options_free(loaded);
+        return err_errno(err, ERR_STOP, ENOMEM, "start");
+    }
+    struct agent *agent = &pipeline->agent;
+    pipeline->config_path = config_path;
+    pipeline->freed_fd = -1;
+    pipeline->pages[0] = (struct http_page){"/status", show_status, pipeline};
+    pipeline->pages[1] = (struct http_page){"/", show_page, pipeline};
+    agent->loaded = loaded;
+    agent->options = options_root(loaded);
+    agent->once = once;
+    agent->say = say;
+    agent->wake = wake;
+    agent->rediscover = discover_soon;
+    block_signals();
+    if (!start(pipeline, err)) {
+        pipeline_free(pipeline);
+        return false;
+    }
+    *out = pipeline;
+    return true;
+}
+
+static void
+log_start(const struct pipeline *pipeline)
+{
+    const struct agent *agent = &pipeline->agent;
+    struct kafka_settings settings;
+    struct err err;
+    if (kafka_settings_init(&settings, agent_kafka_common(agent->options), &err))
+        log_info("version %s, librdkafka %s, kafka %s%s%s", TAILRACE_VERSION,
+                 rd_kafka_version_str(), settings.bootstrap_servers,
+                 settings.servers_from_environment ? " (from KAFKA_BOOTSTRAP_SERVERS)" : "",
+                 settings.protocol_from_environment ? " (KAFKA_SECURITY_PROTOCOL)" : "");
+    struct buffer traps;
+    buffer_init(&traps, 65536);
+    kafka_version_traps(rd_kafka_version(), &traps);
+    buffer_append(&traps, "", 1);
+    char *rest = NULL;
+    for (char *line = strtok_r(traps.bytes, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest))
+        log_info("librdkafka: %s", line);
+    buffer_done(&traps);
+    log_info("memory for events %zu bytes in slabs, %d records at once",
+             slab_pool_size(agent->pool), RECORDS_MAX);
+}
+
+bool
+pipeline_run(struct pipeline *pipeline, struct err *err)
+{
+    struct agent *agent = &pipeline->agent;
+    log_start(pipeline);
+    (void)sd_notify(0, "READY=1");
+    int result = sd_event_loop(pipeline->event);
+    /* What the last answers moved. */
+    files_tick(agent);
+    publish(pipeline);
+    if (!state_stop(agent->state, err))
+        return false;
+    if (agent->once)
+        log_info(
+            "%llu events from %llu bytes of %zu files, %llu empty lines skipped, %llu bytes lost",
+            (unsigned long long)agent->events_total, (unsigned long long)agent->bytes_total,
+            agent->file_count, (unsigned long long)agent->skipped_total,
+            (unsigned long long)agent->lost_total);
+    if (agent->records_waiting > 0)
+        log_warn("%zu events were not acknowledged; they are read again at the next start",
+                 agent->records_waiting);
+    log_info("stopped");
+    if (result < 0)
+        return err_errno(err, ERR_STOP, -result, "run the event loop");
+    return !pipeline->failed || err_set(err, ERR_STOP, 0, "not finished");
+}
+
+void
+pipeline_free(struct pipeline *pipeline)
+{
+    if (pipeline == NULL)
+        return;
+    struct agent *agent = &pipeline->agent;
+    http_free(pipeline->http); /* first: its handlers ask the loop */
+    ask_free(pipeline->ask);
+    sd_event_source *sources[] = {
+        pipeline->work,   pipeline->tick,   pipeline->sweep,        pipeline->discover,
+        pipeline->gather, pipeline->tokens, pipeline->watch_source, pipeline->producer_source};
+    pipeline->work = NULL;
+    pipeline->stopping = true;
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+        (void)sd_event_source_disable_unref(sources[i]);
+    (void)sd_event_unref(pipeline->event);
+    if (agent->producer != NULL)
+        producer_purge(agent->producer, true);
+    producer_free(agent->producer);
+    agent->producer = NULL;
+    files_done(agent);
+    delivery_done(agent);
+    watch_free(pipeline->watch);
+    state_free(agent->state);
+    catalog_done(&agent->catalog);
+    slab_pool_free(agent->pool);
+    metrics_free(agent->metrics);
+    health_free(pipeline->health);
+    buffer_done(&agent->scratch);
+    free(agent->read_buffer);
+    if (pipeline->freed_fd >= 0)
+        (void)close(pipeline->freed_fd);
+    options_free(agent->loaded);
+    free(pipeline);
+}

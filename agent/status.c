@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status.c: see status.h. */
+#include "agent/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/delivery.h"
+#include "core/clock.h"
+#include "core/encode.h"
+#include "core/http.h"
+
+#define PAGE_FILES_MAX 50
+
+static const char *const state_names[] = {"reading", "ignored", "refused", "failed", "ended"};
+
+static uint64_t
+file_lag(const struct file *file)
+{
+    uint64_t committed = file->generation == NULL ? 0 : file->generation->committed;
+    return file->state == FILE_ACTIVE && file->size > committed ? file->size - committed : 0;
+}
+
+static const char *
+file_reason(const struct agent *agent, const struct file *file)
+{
+    if (file->reason != NULL)
+        return file->reason;
+    if (file->error_number != 0)
+        return strerror(file->error_number);
+    if (file->state != FILE_ACTIVE || file_lag(file) == 0)
+        return "";
+    const struct topic *topic = file->input->topic;
+    if (agent->clock_is_wrong)
+        return "the clock is wrong";
+    if (topic->reason[0] != '\0')
+        return topic->reason;
+    if (!topic_is_open(agent, topic))
+        return "the topic is not known yet";
+    if (file->first != NULL)
+        return "waits for Kafka's acknowledgement";
+    if (file->read < file->size && file->scanned >= file->size)
+        return "the last line is not complete";
+    return "waits for its turn";
+}
+
+static int
+by_lag(const void *a, const void *b)
+{
+    uint64_t left = file_lag(*(struct file *const *)a);
+    uint64_t right = file_lag(*(struct file *const *)b);
+    return left == right ? 0 : left > right ? -1 : 1;
+}
+
+/* The files, those that lag most first; the caller frees. NULL when there are none or no memory. */
+static struct file **
+sorted_files(const struct agent *agent, size_t *count)
+{
+    *count = 0;
+    struct file **files = malloc((agent->file_count + 1) * sizeof(files[0]));
+    if (files == NULL)
+        return NULL;
+    for (struct file *file = agent->files; file != NULL; file = file->next)
+        if (file->state != FILE_ENDED)
+            files[(*count)++] = file;
+    qsort(files, *count, sizeof(files[0]), by_lag);
+    return files;
+}
+
+static void
+json_text(struct buffer *out, const char *name, const char *value)
+{
+    buffer_format(out, "\"%s\":", name);
+    encode_json_string(out, value, strlen(value));
+}
+
+static void
+file_json(const struct agent *agent, const struct file *file, struct buffer *out)
+{
+    const struct generation *generation = file->generation;
+    buffer_text(out, "{");
+    json_text(out, "path", file->path);
+    buffer_text(out, ",");
+    json_text(out, "input", file->input->name);
+    buffer_format(out, ",\"state\":\"%s\",\"size\":%llu", state_names[file->state],
+                  (unsigned long long)file->size);
+    if (generation != NULL) {
+        char text[GENERATION_TEXT_SIZE];
+        generation_id_format(generation->id, text);
+        buffer_format(out, ",\"generation\":\"%.*s\",\"committed\":%llu,\"read\":%llu,\"lag\":%llu",
+                      GENERATION_TEXT_SIZE, text, (unsigned long long)generation->committed,
+                      (unsigned long long)file->read, (unsigned long long)file_lag(file));
+    }
+    buffer_format(out, ",\"listed\":%s,\"deleted\":%s,", file->listed ? "true" : "false",
+                  file->deleted ? "true" : "false");
+    json_text(out, "reason", file_reason(agent, file));
+    buffer_text(out, "}");
+}
+
+static void
+inputs_json(const struct agent *agent, struct buffer *out)
+{
+    buffer_text(out, "\"inputs\":[");
+    for (const struct input *input = agent->inputs; input != NULL; input = input->next) {
+        buffer_text(out, "{");
+        json_text(out, "name", input->name);
+        buffer_text(out, ",");
+        json_text(out, "topic", input->topic->name);
+        buffer_format(out, ",\"files\":%zu,\"events\":%.0f,\"bytes\":%.0f,\"lag_bytes\":%.0f}%s",
+                      input->file_count, metrics_value(agent->metrics, input->events),
+                      metrics_value(agent->metrics, input->bytes),
+                      metrics_value(agent->metrics, input->lag_bytes),
+                      input->next == NULL ? "" : ",");
+    }
+    buffer_text(out, "]");
+}
+
+static void
+topics_json(const struct agent *agent, struct buffer *out)
+{
+    buffer_text(out, "\"topics\":[");
+    for (size_t i = 0; i < agent->topic_count; i++) {
+        const struct topic *topic = agent->topics[i];
+        buffer_text(out, i == 0 ? "{" : ",{");
+        json_text(out, "name", topic->name);
+        buffer_format(out, ",\"partitions\":%d,\"open\":%s,", topic->partition_count,
+                      topic_is_open(agent, topic) ? "true" : "false");
+        json_text(out, "reason", topic->reason);
+        buffer_text(out, "}");
+    }
+    buffer_text(out, "]");
+}
+
+void
+status_json(struct agent *agent, const char *path, const char *kafka_reason, struct buffer *out)
+{
+    size_t count;
+    struct file **files = sorted_files(agent, &count);
+    buffer_text(out, "{");
+    json_text(out, "kafka", kafka_reason);
+    buffer_format(out, ",\"memory\":{\"size\":%zu,\"used\":%zu,\"records\":%zu},",
+                  slab_pool_size(agent->pool), slab_pool_used(agent->pool), agent->records_waiting);
+    inputs_json(agent, out);
+    buffer_text(out, ",");
+    topics_json(agent, out);
+    buffer_format(out, ",\"file_count\":%zu,\"files\":[", count);
+    size_t shown = 0;
+    for (size_t i = 0; files != NULL && i < count && shown < STATUS_FILES_MAX; i++) {
+        if (path != NULL && strcmp(files[i]->path, path) != 0)
+            continue;
+        if (shown++ > 0)
+            buffer_text(out, ",");
+        file_json(agent, files[i], out);
+    }
+    buffer_text(out, "]}\n");
+    free(files);
+}
+
+/* --- the page ----------------------------------------------------------------------------------- */
+
+static const char page_head[] =
+    "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"
+    "<meta name=viewport content='width=device-width,initial-scale=1'>"
+    "<title>tailrace-agent</title><style>"
+    ":root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 18%,transparent);"
+    "--soft:color-mix(in srgb,currentColor 60%,transparent);--bar:#3b82c4;--bad:#c0552b}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
+    "h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}"
+    "p.sub{margin:.2rem 0 1.5rem;color:var(--soft)}"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.8rem}"
+    ".card{border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem}"
+    ".card b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}"
+    ".card span{color:var(--soft)}"
+    "table{border-collapse:collapse;width:100%}"
+    "th{text-align:left;font-weight:500;color:var(--soft)}"
+    "td,th{padding:.35rem .7rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}"
+    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
+    "td.p{overflow-wrap:anywhere;font-family:ui-monospace,monospace;font-size:.87em}"
+    ".bad{color:var(--bad)}.note{border-left:3px solid var(--bad);padding:.4rem .8rem;margin:1rem "
+    "0}"
+    "</style><h1>tailrace-agent</h1>";
+
+static void
+page_bytes(struct buffer *out, double bytes)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    size_t unit = 0;
+    while (bytes >= 1000 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        bytes /= 1000;
+        unit++;
+    }
+    buffer_format(out, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+static void
+page_cards(const struct agent *agent, struct buffer *out)
+{
+    double lag = 0;
+    double events = 0;
+    double bytes = 0;
+    for (const struct input *input = agent->inputs; input != NULL; input = input->next) {
+        lag += metrics_value(agent->metrics, input->lag_bytes);
+        events += metrics_value(agent->metrics, input->events);
+        bytes += metrics_value(agent->metrics, input->bytes);
+    }
+    buffer_format(out,
+                  "<div class=cards><div class=card><b>%.0f</b><span>events delivered</span></div>",
+                  events);
+    buffer_text(out, "<div class=card><b>");
+    page_bytes(out, bytes);
+    buffer_text(out, "</b><span>of files delivered</span></div><div class=card><b>");
+    page_bytes(out, lag);
+    buffer_text(out, "</b><span>waiting in files</span></div>");
+    buffer_format(out, "<div class=card><b>%zu</b><span>files</span></div><div class=card><b>",
+                  agent->file_count);
+    page_bytes(out, (double)slab_pool_used(agent->pool));
+    buffer_text(out, "</b><span>under way, of ");
+    page_bytes(out, (double)slab_pool_size(agent->pool));
+    buffer_text(out, "</span></div></div>");
+}
+
+static void
+page_inputs(const struct agent *agent, struct buffer *out)
+{
+    buffer_text(out,
+                "<h2>Inputs</h2><table><tr><th>Input<th>Topic<th class=n>Files<th class=n>Events"
+                "<th class=n>Waiting<th>Remarks");
+    for (const struct input *input = agent->inputs; input != NULL; input = input->next) {
+        buffer_text(out, "<tr><td>");
+        http_escape_html(out, input->name);
+        buffer_text(out, "<td>");
+        http_escape_html(out, input->topic->name);
+        buffer_format(out, "<td class=n>%zu<td class=n>%.0f<td class=n>", input->file_count,
+                      metrics_value(agent->metrics, input->events));
+        page_bytes(out, metrics_value(agent->metrics, input->lag_bytes));
+        buffer_text(out, "<td class=bad>");
+        http_escape_html(out, input->topic->reason[0] != '\0'       ? input->topic->reason
+                              : !topic_is_open(agent, input->topic) ? "the topic is not known yet"
+                                                                    : "");
+    }
+    buffer_text(out, "</table>");
+}
+
+static void
+page_files(const struct agent *agent, struct buffer *out)
+{
+    size_t count;
+    struct file **files = sorted_files(agent, &count);
+    buffer_text(out,
+                "<h2>Files</h2><table><tr><th>Path<th>State<th class=n>Size<th class=n>Delivered"
+                "<th class=n>Waiting<th>Remarks");
+    for (size_t i = 0; files != NULL && i < count && i < PAGE_FILES_MAX; i++) {
+        const struct file *file = files[i];
+        buffer_text(out, "<tr><td class=p>");
+        http_escape_html(out, file->path);
+        buffer_format(out, "<td>%s<td class=n>",
+                      file->deleted   ? "deleted, held"
+                      : !file->listed ? "rotated"
+                                      : state_names[file->state]);
+        page_bytes(out, (double)file->size);
+        buffer_text(out, "<td class=n>");
+        page_bytes(out, file->generation == NULL ? 0 : (double)file->generation->committed);
+        buffer_text(out, "<td class=n>");
+        page_bytes(out, (double)file_lag(file));
+        buffer_text(out, file->state == FILE_ACTIVE ? "<td>" : "<td class=bad>");
+        http_escape_html(out, file_reason(agent, file));
+    }
+    buffer_text(out, "</table>");
+    if (count > PAGE_FILES_MAX)
+        buffer_format(out, "<p class=sub>%zu more; see <a href=/status>/status</a>.</p>",
+                      count - PAGE_FILES_MAX);
+    free(files);
+}
+
+void
+status_page(struct agent *agent, const char *kafka_reason, struct buffer *out)
+{
+    char now[CLOCK_TEXT_SIZE];
+    clock_format_utc(clock_wall_ms(), now);
+    buffer_text(out, page_head);
+    buffer_format(out,
+                  "<p class=sub>version %s, %.19s UTC &middot; <a href=/metrics>metrics</a> "
+                  "&middot; <a href=/status>status</a> &middot; <a href=/readyz>ready?</a></p>",
+                  TAILRACE_VERSION, now);
+    if (kafka_reason[0] != '\0') {
+        buffer_text(out, "<p class=note>Kafka: ");
+        http_escape_html(out, kafka_reason);
+        buffer_text(out, ". Nothing is lost: the files are the buffer.</p>");
+    }
+    page_cards(agent, out);
+    page_inputs(agent, out);
+    page_files(agent, out);
+    buffer_text(out, "</html>\n");
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status.h: what the agent is doing, for machines and for people. Runs on the loop's thread. */
+#ifndef AGENT_STATUS_H
+#define AGENT_STATUS_H
+
+#include "agent/agent.h"
+
+/* JSON; `path` NULL: all, with at most STATUS_FILES_MAX files, those that lag most first. */
+#define STATUS_FILES_MAX 1000
+void status_json(struct agent *agent, const char *path, const char *kafka_reason,
+                 struct buffer *out);
+/* A page for people. */
+void status_page(struct agent *agent, const char *kafka_reason, struct buffer *out);
+
+#endif
