@@ -367,6 +367,9 @@ class Run:
     def counters(self):
         finished = "tailrace_sink_finished_records_total"
         behind = total(self.agent_values, "tailrace_agent_lag_bytes")
+        # What is committed lags behind what is stored; the sink's own number ends with it.
+        in_broker = min(total(self.sink_values, "tailrace_sink_lag_records"),
+                        self.progress.waiting())
         shipped = total(self.agent_values, "tailrace_agent_events_total")
         # The broker still counts when the agent has ended.
         shipped = max(shipped, sum(self.progress.ends().values()) - self.ends_before)
@@ -374,7 +377,7 @@ class Run:
                 f" | stored {total(self.sink_values, finished, 'indexed'):,}"
                 f" | duplicates {total(self.sink_values, finished, 'duplicate'):,}"
                 f" | dead letters {total(self.sink_values, finished, 'dead_lettered'):,}"
-                f" | to read {behind / 1024:,.0f} KiB | in broker {self.progress.waiting():,}")
+                f" | to read {behind / 1024:,.0f} KiB | in broker {in_broker:,}")
 
     def welcome(self):
         say = self.screen.say
