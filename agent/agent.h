@@ -42,6 +42,7 @@ extern const struct metric_family agent_metric_families[METRIC_COUNT];
 
 struct agent;
 struct file;
+struct moved;
 
 struct lane {
     struct slab_share share;
@@ -157,6 +158,8 @@ struct agent {
     struct file *files;
     struct file *by_path, *by_inode; /* uthash tables */
     size_t file_count, open_count, open_max;
+
+    struct moved *moved; /* paths that were rotated since the last look; owned by match.c */
 
     char *read_buffer; /* TAIL_SIZE_MAX bytes of overlap, then what is cut */
     size_t read_size;  /* of the part behind the overlap */

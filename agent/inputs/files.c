@@ -167,6 +167,7 @@ input_remove(struct agent *agent, struct input *input)
         input->removed = true;
         return false;
     }
+    match_done(agent); /* they point to inputs */
     struct input **link = &agent->inputs;
     while (*link != input)
         link = &(*link)->next;
@@ -241,6 +242,7 @@ known_elsewhere(struct agent *agent, struct file *other, const char *path)
         return false;
     }
     other->round = agent->round;
+    match_note_moved(agent, other->path, other->input, other->modified_ns);
     (void)file_rename(agent, other, path); /* failed: again at the next discovery */
     return true;
 }
@@ -264,6 +266,7 @@ discovered_file(void *context, const char *path)
         return;
     file = file_by_path(agent, path);
     if (file != NULL) { /* the path has another inode now */
+        match_note_moved(agent, path, file->input, file->modified_ns);
         if (file->state == FILE_ACTIVE || file->first != NULL)
             file_unlist(agent, file);
         else
@@ -303,6 +306,7 @@ check_unseen(struct agent *agent, struct file *file)
         file_seen(agent, file, &about);
         return;
     }
+    match_note_moved(agent, file->path, file->input, file->modified_ns);
     file_unlist(agent, file);
     if (file->state != FILE_ACTIVE) {
         if (file->first == NULL)
@@ -637,6 +641,7 @@ files_all_done(struct agent *agent)
 void
 files_done(struct agent *agent)
 {
+    match_done(agent);
     for (struct file *file = agent->files; file != NULL; file = file->next) {
         while (file->first != NULL) {
             struct batch *batch = file->first;

@@ -5,7 +5,8 @@
  *     2. for lives still without a file: that inode among the siblings of its path, outside of the globs
  *     3. a find with the path, then one with nothing but the content
  *     4. for lives still without a file: content among siblings whose names begin alike
- *     5. what is left of the finds begins new lives; what is left of the lives is counted as lost */
+ *     5. files between: of a path that was rotated more than once before anybody looked
+ *     6. what is left of the finds begins new lives; what is left of the lives is counted as lost */
 #include "agent/inputs/match.h"
 
 #include <dirent.h>
@@ -65,6 +66,44 @@ finds_add(struct finds *finds, const char *path, struct input *input, const stru
     finds->end = &find->next;
     finds->count++;
     return true;
+}
+
+struct moved {
+    char *path;
+    struct input *input;
+    int64_t since_ns;
+    struct moved *next;
+};
+
+static void
+moved_free(struct moved *moved)
+{
+    free(moved->path);
+    free(moved);
+}
+
+void
+match_note_moved(struct agent *agent, const char *path, struct input *input, int64_t since_ns)
+{
+    struct moved *moved = malloc(sizeof(*moved));
+    if (moved == NULL || (moved->path = strdup(path)) == NULL) {
+        free(moved);
+        return;
+    }
+    moved->input = input;
+    moved->since_ns = since_ns;
+    moved->next = agent->moved;
+    agent->moved = moved;
+}
+
+void
+match_done(struct agent *agent)
+{
+    while (agent->moved != NULL) {
+        struct moved *next = agent->moved->next;
+        moved_free(agent->moved);
+        agent->moved = next;
+    }
 }
 
 /* Lives that no file is read for. */
@@ -161,6 +200,9 @@ adopt(struct agent *agent, struct find *find, struct generation *generation, int
         generation->searched = true;
         return;
     }
+    if (strcmp(generation->path, find->path) != 0 && !generation->searched &&
+        input_matches(find->input->options, generation->path))
+        match_note_moved(agent, generation->path, find->input, stat_modified_ns(&find->about));
     uint64_t seen = generation->size;
     bool moved = generation->device != find->key.device || generation->inode != find->key.inode ||
                  strcmp(generation->path, find->path) != 0;
@@ -341,6 +383,7 @@ static void
 give_up(struct agent *agent, struct generation *generation, struct input *input)
 {
     generation->searched = true;
+    match_note_moved(agent, generation->path, input, generation->seen_seconds * 1000000000);
     if (generation->size <= generation->committed)
         return;
     uint64_t bytes = generation->size - generation->committed;
@@ -443,6 +486,75 @@ begin_life(struct agent *agent, struct find *find, int fd)
     metrics_add(agent->metrics,
                 metrics_series(agent->metrics, METRIC_GENERATIONS, input->name, "new", NULL), 1);
     file_attach(agent, file, generation, fd);
+    if (!find->listed)
+        file_unlist(agent, file);
+}
+
+/* A name as rotation makes them: the old one and then digits, dots and dashes. */
+static bool
+is_rotated_name(const char *name, const char *rotated)
+{
+    size_t size = strlen(name);
+    if (strncmp(name, rotated, size) != 0 || rotated[size] == '\0')
+        return false;
+    return strspn(rotated + size, ".-_0123456789TZ") == strlen(rotated + size);
+}
+
+static bool
+inode_is_known(const struct agent *agent, const struct stat *about)
+{
+    if (file_by_inode(agent, (uint64_t)about->st_dev, (uint64_t)about->st_ino) != NULL)
+        return true;
+    for (const struct generation *at = agent->catalog.first; at != NULL; at = at->next)
+        if (at->inode == (uint64_t)about->st_ino && at->device == (uint64_t)about->st_dev)
+            return true;
+    return false;
+}
+
+/* Adds the files that had the path after `moved` and before the one that has it now. */
+static void
+find_between(struct agent *agent, struct finds *finds, const struct moved *moved)
+{
+    char folder[4096];
+    char path[4096 + 256];
+    const char *slash = strrchr(moved->path, '/');
+    size_t size = slash == NULL ? sizeof(folder) : (size_t)(slash - moved->path);
+    if (size >= sizeof(folder))
+        return;
+    memcpy(folder, moved->path, size);
+    folder[size] = '\0';
+    DIR *entries = opendir(size == 0 ? "/" : folder);
+    if (entries == NULL)
+        return;
+    struct dirent *entry;
+    while ((entry = readdir(entries)) != NULL) {
+        struct stat about;
+        if (!is_rotated_name(slash + 1, entry->d_name))
+            continue;
+        int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (length < 0 || (size_t)length >= sizeof(path) || lstat(path, &about) != 0 ||
+            !S_ISREG(about.st_mode) || about.st_size == 0 ||
+            stat_modified_ns(&about) < moved->since_ns || inode_is_known(agent, &about) ||
+            input_matches(moved->input->options, path) ||
+            !finds_add(finds, path, moved->input, &about))
+            continue;
+        for (struct find *find = finds->first; find != NULL; find = find->next)
+            if (find->next == NULL)
+                find->listed = false;
+    }
+    (void)closedir(entries);
+}
+
+static void
+match_between(struct agent *agent, struct finds *finds)
+{
+    while (agent->moved != NULL) {
+        struct moved *moved = agent->moved;
+        agent->moved = moved->next;
+        if (!moved->input->removed)
+            find_between(agent, finds, moved);
+        moved_free(moved);
+    }
 }
 
 static void
@@ -476,5 +588,6 @@ match_finds(struct agent *agent, struct finds *finds)
     match_by_tie(agent, finds, TIE_PATH, TIE_PATH);
     match_by_tie(agent, finds, TIE_CONTENT, TIE_CONTENT);
     match_siblings(agent, true);
+    match_between(agent, finds);
     begin_lives(agent, finds);
 }

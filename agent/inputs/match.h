@@ -36,6 +36,11 @@ void finds_done(struct finds *finds);
 bool finds_add(struct finds *finds, const char *path, struct input *input,
                const struct stat *about);
 
+/* A file was rotated away from this path; it was last written at `since_ns`. Should the path have been
+ * rotated more than once before anybody looked, whole files lie between: match_finds() looks for them. */
+void match_note_moved(struct agent *agent, const char *path, struct input *input, int64_t since_ns);
+void match_done(struct agent *agent);
+
 /* Decides all of them: files of known lives are attached, the rest begins new ones. */
 void match_finds(struct agent *agent, struct finds *finds);
 
