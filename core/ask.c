@@ -16,6 +16,8 @@
 #include "core/bounds.h"
 #include "core/buffer.h"
 
+_Static_assert(ASK_TIMEOUT_MS % 1000 == 0, "the deadline counts whole seconds");
+
 #define QUESTION_MAX 8192 /* a path of PATH_MAX and a verb */
 
 enum ask_state { ASK_IDLE, ASK_WAITING, ASK_SERVING, ASK_DONE, ASK_ABANDONED };
@@ -115,6 +117,7 @@ ask_loop(struct ask *ask, const char *question, struct buffer *out, struct err *
     struct timespec deadline;
     (void)clock_gettime(CLOCK_MONOTONIC, &deadline);
     deadline.tv_sec += ASK_TIMEOUT_MS / 1000;
+    bool whole = true;
 
     (void)pthread_mutex_lock(&ask->lock);
     bool done = wait_for(ask, ASK_IDLE, &deadline);
@@ -125,8 +128,12 @@ ask_loop(struct ask *ask, const char *question, struct buffer *out, struct err *
         ssize_t written = write(ask->event_fd, &one, sizeof(one));
         ASSERT(written == (ssize_t)sizeof(one));
         done = wait_for(ask, ASK_DONE, &deadline);
-        if (done)
+        if (done) {
+            whole = !ask->answer.failed;
             buffer_append(out, ask->answer.bytes, ask->answer.size);
+            buffer_done(&ask->answer); /* a large answer is rare, its memory is not kept */
+            buffer_init(&ask->answer, HTTP_BODY_MAX);
+        }
         if (done || ask->state == ASK_WAITING)
             ask->state = ASK_IDLE;
         else
@@ -134,6 +141,8 @@ ask_loop(struct ask *ask, const char *question, struct buffer *out, struct err *
         (void)pthread_cond_broadcast(&ask->changed);
     }
     (void)pthread_mutex_unlock(&ask->lock);
-    return done || err_set(err, ERR_RETRY, 0, "the data loop has not answered for %d ms; it is stuck",
-                           ASK_TIMEOUT_MS);
+    if (!whole || out->failed)
+        return err_set(err, ERR_REJECT, 0, "the answer is too large, or memory is short");
+    return done || err_set(err, ERR_RETRY, 0,
+                           "the data loop has not answered for %d ms; it is stuck", ASK_TIMEOUT_MS);
 }

@@ -16,7 +16,7 @@
 
 struct cli_verb {
     const char *name;
-    const char *arguments; /* "[--connect]", "PATH"; "" for none */
+    const char *arguments; /* "[--connect]", "PATH"; "" for none; [ ] may be left out */
     const char *help;      /* one sentence */
 };
 
@@ -25,14 +25,20 @@ struct cli {
     const char *config_path; /* from -c, else `config_default` */
     int argument_count;      /* what is left for the verb */
     char **arguments;
+    const struct cli_verb *help_of; /* with verb "help": the verb it is about; NULL: the program */
 };
 
 /* False with ERR_CONFIG for a bad command line (exit 2; the text names the nearest verb). Help and
- * version are verbs "help" and "version" that main prints with the functions below. */
+ * version are verbs "help" and "version" that main prints with the functions below. -c and -h are
+ * understood everywhere before a "--". Of a verb's arguments only this is checked here: one that
+ * begins with a word that is not in [ ] must be there, and a verb of none but [-flags] takes no others.
+ * Moves words within argv. */
 bool cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *verbs, size_t verb_count,
                const char *config_default, struct err *err) MUST_CHECK;
 void cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
                     size_t verb_count, const char *config_default);
+void cli_print_verb_help(const char *program, const struct cli_verb *verb,
+                         const char *config_default);
 void cli_print_version(const char *program); /* with librdkafka's version */
 
 #endif

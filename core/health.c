@@ -86,6 +86,8 @@ health_set(struct health *health, enum health_scope scope, const char *name, con
         condition->scope = scope;
         (void)snprintf(condition->reason, sizeof(condition->reason), "%s",
                        reason == NULL ? "" : reason);
+        for (char *at = condition->reason; (at = strchr(at, '\n')) != NULL;)
+            *at = ' '; /* one condition, one line */
     }
     (void)pthread_mutex_unlock(&health->lock);
 }

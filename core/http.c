@@ -8,6 +8,8 @@
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,9 +20,9 @@
 #include "core/health.h"
 #include "core/metrics.h"
 
-#define HTTP_TIMEOUT_S 30     /* a connection that does nothing for so long is closed */
+#define HTTP_TIMEOUT_S 30 /* a connection that does nothing for so long is closed */
 #define HTTP_BACKLOG 64
-#define GZIP_SIZE_MIN 1024    /* below, the header costs more than it saves */
+#define GZIP_SIZE_MIN 1024 /* below, the header costs more than it saves */
 #define HTTP_MAGIC 0x74687470U
 
 struct http {
@@ -42,29 +44,49 @@ http_query(const struct http_request *request, const char *name)
 {
     const char *value = NULL;
     size_t size = 0;
-    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
-                                      &value, &size) != MHD_YES)
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name,
+                                      strlen(name), &value, &size) != MHD_YES)
         return NULL;
     return value == NULL ? "" : value;
 }
 
-/* The weight that an Accept-like header gives to a word: 0 when absent or refused, else up to 1000. */
+/* "q=0.75" in thousandths; 1000 for a text that is no weight. */
+static int
+read_weight(const char *text)
+{
+    int weight = text[0] == '1' ? 1000 : 0;
+    if ((text[0] != '0' && text[0] != '1') || text[1] != '.')
+        return text[0] == '0' ? 0 : 1000;
+    int digit_value = 100;
+    for (const char *at = text + 2; *at >= '0' && *at <= '9' && digit_value > 0; at++) {
+        weight += (*at - '0') * digit_value;
+        digit_value /= 10;
+    }
+    return weight > 1000 ? 1000 : weight;
+}
+
+/* The weight that an Accept-like header gives to a word: 0 when absent or refused, else up to 1000. Of
+ * several entries of the word, as Prometheus sends for versions, the greatest counts. */
 static int
 header_weight(const char *header, const char *word)
 {
     size_t size = strlen(word);
-    for (const char *at = header; at != NULL; at = strchr(at, ',')) {
-        at += strspn(at, ", ");
-        size_t named = strcspn(at, ";, ");
-        if (named != size || strncasecmp(at, word, size) != 0)
-            continue;
-        const char *end = at + strcspn(at, ",");
-        const char *q = strstr(at, "q=");
-        if (q == NULL || q > end)
-            return 1000;
-        return (int)(strtod(q + 2, NULL) * 1000);
+    int greatest = 0;
+    for (const char *at = header; *at != '\0';) {
+        at += strspn(at, ", \t");
+        size_t entry = strcspn(at, ",");
+        int weight = 1000;
+        for (const char *part = memchr(at, ';', entry); part != NULL;
+             part = memchr(part, ';', (size_t)(at + entry - part))) {
+            part += 1 + strspn(part + 1, " \t");
+            if ((part[0] == 'q' || part[0] == 'Q') && part[1] == '=')
+                weight = read_weight(part + 2);
+        }
+        if (strcspn(at, ";, \t") == size && strncasecmp(at, word, size) == 0 && weight > greatest)
+            greatest = weight;
+        at += entry;
     }
-    return 0;
+    return greatest;
 }
 
 static const char *
@@ -177,6 +199,7 @@ send_response(struct MHD_Connection *connection, struct http_response *response)
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
+    (void)MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
     if (packed)
         (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
     if (response->status == MHD_HTTP_METHOD_NOT_ALLOWED)
@@ -195,6 +218,17 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
     (void)version;
     (void)upload;
 
+    struct http_response response = {
+        .status = MHD_HTTP_OK,
+        .content_type = "text/plain; charset=utf-8",
+    };
+    buffer_init(&response.body, HTTP_BODY_MAX);
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+        response.status = MHD_HTTP_METHOD_NOT_ALLOWED; /* before its body is sent */
+        buffer_text(&response.body, "only GET and HEAD\n");
+        return send_response(connection, &response);
+    }
+
     /* The first call has the headers only; a body, if any, is read and thrown away before the answer. */
     static int seen;
     if (*con_cls == NULL) {
@@ -205,18 +239,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
         *upload_size = 0;
         return MHD_YES;
     }
-
-    struct http_response response = {
-        .status = MHD_HTTP_OK,
-        .content_type = "text/plain; charset=utf-8",
-    };
-    buffer_init(&response.body, HTTP_BODY_MAX);
-    if (strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0) {
-        route(http, connection, url, &response);
-    } else {
-        response.status = MHD_HTTP_METHOD_NOT_ALLOWED;
-        buffer_text(&response.body, "only GET and HEAD\n");
-    }
+    route(http, connection, url, &response);
     return send_response(connection, &response);
 }
 
@@ -227,22 +250,44 @@ split_listen(const char *listen, char host[256], char port[8], struct err *err)
     const char *colon = strrchr(listen, ':');
     size_t host_size = colon == NULL ? 0 : (size_t)(colon - listen);
     if (colon == NULL || colon[1] == '\0' || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtoul(colon + 1, NULL, 10) > 65535)
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strtoul(colon + 1, NULL, 10) > 65535)
         return err_set(err, ERR_CONFIG, 0,
                        "http.listen '%.200s' has no port; write \":10464\" or \"127.0.0.1:10464\"",
                        listen);
     bool bracketed = host_size >= 2 && listen[0] == '[' && colon[-1] == ']';
     if (host_size >= 256 || (!bracketed && memchr(listen, ':', host_size) != NULL))
-        return err_set(err, ERR_CONFIG, 0,
-                       "http.listen '%.200s' is no address; write an IPv6 address as \"[::1]:10464\"",
-                       listen);
+        return err_set(
+            err, ERR_CONFIG, 0,
+            "http.listen '%.200s' is no address; write an IPv6 address as \"[::1]:10464\"", listen);
     memcpy(host, listen + bracketed, host_size - 2U * bracketed);
     host[host_size - 2U * bracketed] = '\0';
     memcpy(port, colon + 1, strlen(colon + 1) + 1);
     return true;
 }
 
-/* A listening socket. An empty host is all addresses, IPv6 and IPv4 where the kernel has both. */
+/* A socket that listens on this address, -1 with errno. */
+static int
+listen_on(const struct addrinfo *info)
+{
+    int one = 1;
+    int zero = 0;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+        (info->ai_family != AF_INET6 ||
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)) == 0) &&
+        bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, HTTP_BACKLOG) == 0)
+        return fd;
+    int number = errno;
+    (void)close(fd);
+    errno = number;
+    return -1;
+}
+
+/* A listening socket. An empty host is all addresses, IPv6 and IPv4 where the kernel has both; of a
+ * name that has both, IPv4 is taken, which every client tries. */
 static bool
 open_socket(int *out, const char *listen_text, struct err *err)
 {
@@ -254,39 +299,35 @@ open_socket(int *out, const char *listen_text, struct err *err)
     struct addrinfo *found = NULL;
     int failed = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);
     if (failed != 0)
-        return err_set(err, ERR_CONFIG, 0, "http.listen '%.200s' cannot be resolved: %s", listen_text,
-                       gai_strerror(failed));
+        return err_set(err, ERR_CONFIG, 0, "http.listen '%.200s' cannot be resolved: %s",
+                       listen_text, gai_strerror(failed));
 
-    int last_error = 0;
+    int number = 0;
     *out = -1;
-    for (int pass = 0; pass < 2 && *out < 0; pass++)
-        for (struct addrinfo *info = found; info != NULL && *out < 0; info = info->ai_next) {
-            if ((info->ai_family == AF_INET6) != (pass == 0))
+    int first = host[0] == '\0' ? AF_INET6 : AF_INET;
+    for (int pass = 0; pass < 2; pass++)
+        for (const struct addrinfo *info = found; info != NULL && *out < 0; info = info->ai_next) {
+            if ((info->ai_family == first) != (pass == 0))
                 continue;
-            int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-            int one = 1;
-            int zero = 0;
-            if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-                (info->ai_family != AF_INET6 ||
-                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)) == 0) &&
-                bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, HTTP_BACKLOG) == 0) {
-                *out = fd;
-                break;
-            }
-            last_error = errno;
-            if (fd >= 0)
-                (void)close(fd);
+            *out = listen_on(info);
+            number = *out < 0 ? errno : 0;
         }
     freeaddrinfo(found);
     if (*out >= 0)
         return true;
-    (void)err_errno(err, ERR_STOP, last_error, "listen on '%.200s'", listen_text);
-    if (last_error != EADDRINUSE)
+    (void)err_errno(err, ERR_STOP, number, "listen on '%.200s'", listen_text);
+    if (number != EADDRINUSE)
         return false;
-    return err_set(err, ERR_STOP, last_error,
-                   "cannot listen on '%.200s': the address is in use, by another tailrace or another "
-                   "program; choose another one with http.listen",
-                   listen_text);
+    struct err inner = *err;
+    return err_set(err, ERR_STOP, number, "%.400s; another tailrace or program has it", inner.text);
+}
+
+bool
+http_check_listen(const char *listen, struct err *err)
+{
+    char host[256];
+    char port[8];
+    return strcmp(listen, "off") == 0 || split_listen(listen, host, port, err);
 }
 
 static unsigned
@@ -324,10 +365,16 @@ http_new(struct http **out, const char *listen, struct metrics *metrics, struct 
         .page_count = page_count,
         .port = socket_port(fd),
     };
-    http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_END);
+    /* Signals are the program's: its thread must be the only one that gets them. */
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    http->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, on_request, http,
+                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                                    (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                                    (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_END);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (http->daemon == NULL) {
         (void)close(fd);
         free(http);

@@ -39,6 +39,8 @@ struct http_page {
  * borrowed for life. */
 bool http_new(struct http **out, const char *listen, struct metrics *metrics, struct health *health,
               const struct http_page *pages, size_t page_count, struct err *err) MUST_CHECK;
+/* Whether `listen` is well formed, or "off"; nothing is opened or resolved. ERR_CONFIG. */
+bool http_check_listen(const char *listen, struct err *err) MUST_CHECK;
 void http_free(struct http *http); /* waits for running handlers; NULL is fine */
 unsigned http_port(const struct http *http);
 

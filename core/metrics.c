@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* metrics.c: see metrics.h. Values live twice: `live` is the data thread's alone, `shown` is what pages
  * show. A series owns consecutive slots of both: one, or for a histogram a count per bucket, the count
- * above the last, and the sum. The lock guards `shown` and the table of series; the data thread takes it
- * to publish and to add, a page while it copies. */
+ * above the last, and the sum. Which series there are is written down for pages in a layout, which never
+ * changes: when series came or went, the next publish makes a new one. The lock guards `shown` and
+ * `layout`; both sides hold it for no longer than a copy of the values takes. */
 #include "core/metrics.h"
 
 #include <dirent.h>
@@ -16,12 +17,14 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "core/assert.h"
 #include "core/buffer.h"
 
 #define SERIES_PER_FAMILY_MAX 10000 /* a label that runs wild must not take the memory */
 #define SERIES_END UINT32_MAX
+#define LABEL_ROOM 32 /* bytes that every label value has at least */
 
 static const double default_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                         0.5,   1,      2.5,   5,    10,    30,   60};
@@ -29,16 +32,30 @@ static const double default_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 struct series {
     uint32_t family;
     uint32_t slot;
-    uint32_t next; /* of the family, in order of birth; SERIES_END */
+    uint32_t next; /* of the family, in order of birth, or of its unused ones; SERIES_END */
     bool used;
-    char *labels; /* owned, rendered: input="nginx",reason="x"; "" for none */
+    uint64_t hash; /* of the labels */
+    char *labels;  /* owned, rendered: input="nginx",reason="x"; "" for none */
 };
 
 struct family_state {
     double bounds[METRIC_BUCKETS];
     uint32_t bound_count;
     uint32_t first, last; /* of its series */
+    uint32_t unused;      /* series that were removed, for the next one */
     uint32_t count;
+};
+
+/* What a page has to know of the series that it shows, in its order. */
+struct layout_series {
+    uint32_t family;
+    uint32_t slot;
+    const char *labels; /* behind the array, in the same allocation */
+};
+struct layout {
+    unsigned users; /* `struct metrics` and the pages being made; under the lock */
+    size_t count;
+    struct layout_series series[];
 };
 
 struct metrics {
@@ -46,13 +63,17 @@ struct metrics {
     struct family_state *states;
     size_t family_count;
     uint64_t *live;
-    uint64_t *shown;
     size_t slot_count, slot_capacity;
     struct series *series;
     uint32_t series_count, series_capacity;
+    bool changed; /* series came or went since the last publish */
     const char *program, *library_version;
     double start_seconds;
+
     pthread_mutex_t lock;
+    uint64_t *shown;
+    size_t shown_count, shown_capacity; /* the capacity is the data thread's */
+    struct layout *layout;              /* NULL before the first publish */
 };
 
 static double
@@ -89,7 +110,7 @@ metrics_new(struct metrics **out, const struct metric_family *families, size_t f
     metrics->family_count = family_count;
     for (size_t i = 0; i < family_count; i++) {
         struct family_state *state = &metrics->states[i];
-        state->first = state->last = SERIES_END;
+        state->first = state->last = state->unused = SERIES_END;
         state->bound_count = sizeof(default_bounds) / sizeof(default_bounds[0]);
         memcpy(state->bounds, default_bounds, sizeof(default_bounds));
     }
@@ -113,6 +134,7 @@ metrics_free(struct metrics *metrics)
     free(metrics->series);
     free(metrics->live);
     free(metrics->shown);
+    free(metrics->layout);
     free(metrics->states);
     (void)pthread_mutex_destroy(&metrics->lock);
     free(metrics);
@@ -130,7 +152,10 @@ metrics_buckets(struct metrics *metrics, size_t family, const double *bounds, si
 {
     ASSERT(family < metrics->family_count);
     ASSERT(count <= METRIC_BUCKETS);
-    ASSERT(metrics->states[family].count == 0);
+    ASSERT(metrics->states[family].first == SERIES_END);
+    ASSERT(metrics->states[family].unused == SERIES_END);
+    for (size_t i = 1; i < count; i++)
+        ASSERT(bounds[i - 1] < bounds[i]);
 
     memcpy(metrics->states[family].bounds, bounds, count * sizeof(*bounds));
     metrics->states[family].bound_count = (uint32_t)count;
@@ -144,7 +169,52 @@ slots_of(const struct metrics *metrics, size_t family)
                : 1;
 }
 
-/* Renders name="value" pairs into `out`; a text that is too long is cut at a character. */
+/* Size of the UTF-8 character at `text`; 0 for bytes that are none, or a control character. */
+static size_t
+character_size(const char *text)
+{
+    unsigned char first = (unsigned char)text[0];
+    if (first < 0x80)
+        return (first >= 0x20 && first != 0x7F) || first == '\n' ? 1 : 0;
+    size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    if (first < 0xC2 || first > 0xF4)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if (((unsigned char)text[i] & 0xC0) != 0x80)
+            return 0;
+    unsigned char second = (unsigned char)text[1];
+    bool bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
+               (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);
+    return bad ? 0 : size;
+}
+
+/* Writes a label's value, escaped and at most `room` bytes: a page with one byte that is no UTF-8 is
+ * refused whole, so such bytes become '?'. A value too long is cut at a character. */
+static size_t
+put_label_value(char *out, size_t room, const char *value)
+{
+    size_t size = 0;
+    while (*value != '\0') {
+        size_t taken = character_size(value);
+        bool escaped = *value == '\\' || *value == '"' || *value == '\n';
+        size_t needed = escaped ? 2 : taken > 0 ? taken : 1;
+        if (size + needed > room)
+            break;
+        if (escaped) {
+            out[size] = '\\';
+            out[size + 1] = *value == '\n' ? 'n' : *value;
+        } else if (taken == 0) {
+            out[size] = '?';
+        } else {
+            memcpy(out + size, value, taken);
+        }
+        size += needed;
+        value += taken > 0 ? taken : 1;
+    }
+    return size;
+}
+
+/* Renders name="value" pairs into `out`; the names behind a value keep room for some of theirs. */
 static void
 render_labels(const char *names, va_list values, char out[METRIC_LABELS_MAX])
 {
@@ -152,27 +222,30 @@ render_labels(const char *names, va_list values, char out[METRIC_LABELS_MAX])
     const char *name = names;
     for (const char *value; (value = va_arg(values, const char *)) != NULL;) {
         size_t name_size = strcspn(name, ",");
-        ASSERT(name_size > 0); /* more values than names */
-        int written = snprintf(out + size, METRIC_LABELS_MAX - size, "%s%.*s=\"", size > 0 ? "," : "",
-                               (int)name_size, name);
-        ASSERT(written > 0 && size + (size_t)written < METRIC_LABELS_MAX - 4);
-        size += (size_t)written;
-        size_t room = (METRIC_LABELS_MAX - 4) / METRIC_LABELS + size;
-        for (; *value != '\0' && size < room && size < METRIC_LABELS_MAX - 4; value++) {
-            if (*value == '\\' || *value == '"' || *value == '\n')
-                out[size++] = '\\';
-            out[size++] = *value == '\n' ? 'n' : *value;
+        ASSERT(name_size > 0); /* else more values than names */
+        if (size > 0)
+            out[size++] = ',';
+        memcpy(out + size, name, name_size);
+        memcpy(out + size + name_size, "=\"", 2);
+        size += name_size + 2;
+        name += name_size;
+        name += *name == ',';
+
+        size_t kept = 2; /* the closing quote and the end */
+        for (const char *at = name; *at != '\0'; at += at[0] == ',') {
+            size_t length = strcspn(at, ",");
+            kept += length + strlen(",=\"\"") + LABEL_ROOM;
+            at += length;
         }
-        while (*value != '\0' && size > 0 && ((unsigned char)*value & 0xC0) == 0x80)
-            value--, size--; /* the cut stands inside a character */
+        ASSERT(size + kept + LABEL_ROOM <= METRIC_LABELS_MAX); /* names of sane length */
+        size += put_label_value(out + size, METRIC_LABELS_MAX - kept - size, value);
         out[size++] = '"';
-        name += name_size + (name[name_size] == ',');
     }
-    ASSERT(*name == '\0'); /* fewer values than names */
+    ASSERT(*name == '\0'); /* else fewer values than names */
     out[size] = '\0';
 }
 
-/* Room for `count` more slots, zeroed; the lock is held. */
+/* Room for `count` more slots. */
 static bool
 grow_slots(struct metrics *metrics, uint32_t count)
 {
@@ -184,24 +257,22 @@ grow_slots(struct metrics *metrics, uint32_t count)
     if (live == NULL)
         return false;
     metrics->live = live;
-    uint64_t *shown = realloc(metrics->shown, capacity * sizeof(*shown));
-    if (shown == NULL)
-        return false;
-    metrics->shown = shown;
     metrics->slot_capacity = capacity;
     return true;
 }
 
-/* An unused entry of `series` with its slots; the lock is held. SERIES_END: no memory. */
+/* An entry of `series` with its slots, one of the family's unused ones if there is any. SERIES_END: no
+ * memory. */
 static uint32_t
 take_entry(struct metrics *metrics, size_t family)
 {
-    uint32_t count = slots_of(metrics, family);
-    for (uint32_t i = 0; i < metrics->series_count; i++) {
-        struct series *old = &metrics->series[i];
-        if (!old->used && slots_of(metrics, old->family) == count)
-            return i;
+    struct family_state *state = &metrics->states[family];
+    uint32_t index = state->unused;
+    if (index != SERIES_END) {
+        state->unused = metrics->series[index].next;
+        return index;
     }
+    uint32_t count = slots_of(metrics, family);
     if (!grow_slots(metrics, count))
         return SERIES_END;
     if (metrics->series_count == metrics->series_capacity) {
@@ -217,35 +288,6 @@ take_entry(struct metrics *metrics, size_t family)
     return metrics->series_count++;
 }
 
-static uint32_t
-add_series(struct metrics *metrics, size_t family, char *labels)
-{
-    struct family_state *state = &metrics->states[family];
-    uint32_t index = state->count < SERIES_PER_FAMILY_MAX ? take_entry(metrics, family) : SERIES_END;
-    if (index == SERIES_END) {
-        free(labels);
-        return METRIC_NONE;
-    }
-    struct series *series = &metrics->series[index];
-    uint32_t slots = slots_of(metrics, family);
-    memset(metrics->live + series->slot, 0, slots * sizeof(uint64_t));
-    memset(metrics->shown + series->slot, 0, slots * sizeof(uint64_t));
-    *series = (struct series){
-        .family = (uint32_t)family,
-        .slot = series->slot,
-        .next = SERIES_END,
-        .used = true,
-        .labels = labels,
-    };
-    if (state->last == SERIES_END)
-        state->first = index;
-    else
-        metrics->series[state->last].next = index;
-    state->last = index;
-    state->count++;
-    return index;
-}
-
 metric
 metrics_series(struct metrics *metrics, size_t family, ...)
 {
@@ -257,16 +299,35 @@ metrics_series(struct metrics *metrics, size_t family, ...)
     render_labels(metrics->families[family].labels, values, labels);
     va_end(values);
 
-    for (uint32_t i = metrics->states[family].first; i != SERIES_END; i = metrics->series[i].next)
-        if (strcmp(metrics->series[i].labels, labels) == 0)
+    struct family_state *state = &metrics->states[family];
+    uint64_t hash = XXH3_64bits(labels, strlen(labels));
+    for (uint32_t i = state->first; i != SERIES_END; i = metrics->series[i].next)
+        if (metrics->series[i].hash == hash && strcmp(metrics->series[i].labels, labels) == 0)
             return i;
-    char *copy = strdup(labels);
-    if (copy == NULL)
+    char *copy = state->count < SERIES_PER_FAMILY_MAX ? strdup(labels) : NULL;
+    uint32_t index = copy != NULL ? take_entry(metrics, family) : SERIES_END;
+    if (index == SERIES_END) {
+        free(copy);
         return METRIC_NONE;
-    (void)pthread_mutex_lock(&metrics->lock);
-    metric added = add_series(metrics, family, copy);
-    (void)pthread_mutex_unlock(&metrics->lock);
-    return added;
+    }
+    struct series *series = &metrics->series[index];
+    memset(metrics->live + series->slot, 0, slots_of(metrics, family) * sizeof(uint64_t));
+    *series = (struct series){
+        .family = (uint32_t)family,
+        .slot = series->slot,
+        .next = SERIES_END,
+        .used = true,
+        .hash = hash,
+        .labels = copy,
+    };
+    if (state->last == SERIES_END)
+        state->first = index;
+    else
+        metrics->series[state->last].next = index;
+    state->last = index;
+    state->count++;
+    metrics->changed = true;
+    return index;
 }
 
 void
@@ -274,9 +335,9 @@ metrics_remove(struct metrics *metrics, metric series)
 {
     if (series == METRIC_NONE)
         return;
-    ASSERT(series < metrics->series_count && metrics->series[series].used);
+    ASSERT(series < metrics->series_count);
+    ASSERT(metrics->series[series].used);
 
-    (void)pthread_mutex_lock(&metrics->lock);
     struct series *gone = &metrics->series[series];
     struct family_state *state = &metrics->states[gone->family];
     uint32_t before = SERIES_END;
@@ -292,7 +353,9 @@ metrics_remove(struct metrics *metrics, metric series)
     free(gone->labels);
     gone->labels = NULL;
     gone->used = false;
-    (void)pthread_mutex_unlock(&metrics->lock);
+    gone->next = state->unused;
+    state->unused = series;
+    metrics->changed = true;
 }
 
 /* The slots of a series, for the data thread. */
@@ -312,6 +375,7 @@ metrics_add(struct metrics *metrics, metric series, uint64_t delta)
         return;
     enum metric_type type;
     uint64_t *slot = live_slots(metrics, series, &type);
+    ASSERT(type != METRIC_HISTOGRAM);
     if (type == METRIC_COUNTER)
         *slot += delta;
     else
@@ -326,7 +390,10 @@ metrics_set(struct metrics *metrics, metric series, double value)
     enum metric_type type;
     uint64_t *slot = live_slots(metrics, series, &type);
     ASSERT(type != METRIC_HISTOGRAM);
-    *slot = type == METRIC_COUNTER ? (uint64_t)value : to_bits(value);
+    if (type != METRIC_COUNTER)
+        *slot = to_bits(value);
+    else if (value >= 0 && value < 18446744073709551616.0) /* 2^64; NaN is neither */
+        *slot = (uint64_t)value;
 }
 
 void
@@ -351,18 +418,128 @@ metrics_value(const struct metrics *metrics, metric series)
     if (series == METRIC_NONE)
         return 0;
     ASSERT(series < metrics->series_count);
+    ASSERT(metrics->series[series].used);
     const struct series *entry = &metrics->series[series];
-    uint64_t raw = metrics->live[entry->slot];
-    return metrics->families[entry->family].type == METRIC_COUNTER ? (double)raw : to_double(raw);
+    const uint64_t *slots = metrics->live + entry->slot;
+    switch (metrics->families[entry->family].type) {
+    case METRIC_COUNTER:
+        return (double)slots[0];
+    case METRIC_GAUGE:
+    case METRIC_INFO:
+        return to_double(slots[0]);
+    case METRIC_HISTOGRAM:
+        break;
+    }
+    uint64_t total = 0;
+    for (uint32_t i = 0; i <= metrics->states[entry->family].bound_count; i++)
+        total += slots[i];
+    return (double)total;
+}
+
+/* Writes down the series of now. NULL: no memory. */
+static struct layout *
+layout_new(const struct metrics *metrics)
+{
+    size_t count = 0;
+    size_t text_size = 0;
+    for (uint32_t i = 0; i < metrics->series_count; i++)
+        if (metrics->series[i].used) {
+            count++;
+            text_size += strlen(metrics->series[i].labels) + 1;
+        }
+    size_t head_size = sizeof(struct layout) + count * sizeof(struct layout_series);
+    struct layout *layout = malloc(head_size + text_size);
+    if (layout == NULL)
+        return NULL;
+    layout->users = 1;
+    layout->count = 0;
+    char *text = (char *)layout + head_size;
+    for (size_t family = 0; family < metrics->family_count; family++)
+        for (uint32_t i = metrics->states[family].first; i != SERIES_END;
+             i = metrics->series[i].next) {
+            const struct series *series = &metrics->series[i];
+            size_t size = strlen(series->labels) + 1;
+            memcpy(text, series->labels, size);
+            layout->series[layout->count++] =
+                (struct layout_series){(uint32_t)family, series->slot, text};
+            text += size;
+        }
+    ASSERT(layout->count == count);
+    return layout;
+}
+
+/* The lock is held. True when it was the last user: then free it, without the lock. */
+static bool
+layout_leave(struct layout *layout)
+{
+    return layout != NULL && --layout->users == 0;
 }
 
 void
 metrics_publish(struct metrics *metrics)
 {
+    struct layout *layout = NULL;
+    uint64_t *shown = NULL;
+    if (metrics->slot_count > metrics->shown_capacity) {
+        shown = calloc(metrics->slot_capacity, sizeof(*shown));
+        if (shown == NULL)
+            return; /* pages show older values until there is memory */
+    }
+    if (metrics->changed) {
+        layout = layout_new(metrics);
+        if (layout == NULL) {
+            free(shown);
+            return;
+        }
+    }
+
     (void)pthread_mutex_lock(&metrics->lock);
+    if (shown != NULL) {
+        uint64_t *old = metrics->shown;
+        metrics->shown = shown;
+        metrics->shown_capacity = metrics->slot_capacity;
+        shown = old;
+    }
+    struct layout *gone = NULL;
+    if (layout != NULL) {
+        gone = layout_leave(metrics->layout) ? metrics->layout : NULL;
+        metrics->layout = layout;
+        metrics->changed = false;
+    }
     if (metrics->slot_count > 0)
         memcpy(metrics->shown, metrics->live, metrics->slot_count * sizeof(*metrics->shown));
+    metrics->shown_count = metrics->slot_count;
     (void)pthread_mutex_unlock(&metrics->lock);
+    free(gone);
+    free(shown);
+}
+
+/* A copy of the shown values and the layout that belongs to them. False: no memory, or nothing is
+ * published. */
+static bool
+take_page(struct metrics *metrics, struct layout **layout, uint64_t **values)
+{
+    size_t room = 0;
+    *values = NULL;
+    for (;;) {
+        (void)pthread_mutex_lock(&metrics->lock);
+        size_t count = metrics->shown_count;
+        *layout = metrics->layout;
+        bool fits = count <= room;
+        if (fits && *layout != NULL)
+            (*layout)->users++;
+        if (fits && count > 0)
+            memcpy(*values, metrics->shown, count * sizeof(**values));
+        (void)pthread_mutex_unlock(&metrics->lock);
+        if (fits)
+            break;
+        free(*values);
+        *values = malloc(count * sizeof(**values));
+        if (*values == NULL)
+            return false;
+        room = count;
+    }
+    return *layout != NULL;
 }
 
 /* The shortest decimal that reads back as the same number. */
@@ -380,25 +557,54 @@ put_double(struct buffer *out, double value)
     buffer_text(out, text);
 }
 
+/* The same for a bucket's border: "1.0", so that both forms of the page make the same series. */
+static void
+put_bound(struct buffer *out, double value)
+{
+    size_t start = out->size;
+    put_double(out, value);
+    if (!out->failed && strpbrk(buffer_string(out) + start, ".eIN") == NULL)
+        buffer_text(out, ".0");
+}
+
+/* The unit that the name of a family ends in, for OpenMetrics; NULL for none. */
+static const char *
+unit_of(const char *name, size_t size)
+{
+    static const char *const units[] = {"seconds", "bytes"};
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        size_t length = strlen(units[i]);
+        if (size > length && name[size - length - 1] == '_' &&
+            memcmp(name + size - length, units[i], length) == 0)
+            return units[i];
+    }
+    return NULL;
+}
+
 static void
 put_head(struct buffer *out, const char *name, const char *type, const char *help,
          enum metric_page page)
 {
+    bool open = page == METRIC_PAGE_OPENMETRICS;
     size_t size = strlen(name);
     /* OpenMetrics names the family of a counter without its _total. */
-    if (page == METRIC_PAGE_OPENMETRICS && strcmp(type, "counter") == 0 && size > 6 &&
-        strcmp(name + size - 6, "_total") == 0)
+    if (open && strcmp(type, "counter") == 0 && size > 6 && strcmp(name + size - 6, "_total") == 0)
         size -= 6;
     buffer_format(out, "# HELP %.*s ", (int)size, name);
     for (; *help != '\0'; help++) {
         if (*help == '\\')
             buffer_text(out, "\\\\");
-        else if (*help == '"' && page == METRIC_PAGE_OPENMETRICS)
+        else if (*help == '\n')
+            buffer_text(out, "\\n");
+        else if (*help == '"' && open)
             buffer_text(out, "\\\"");
         else
             buffer_append(out, help, 1);
     }
     buffer_format(out, "\n# TYPE %.*s %s\n", (int)size, name, type);
+    const char *unit = open ? unit_of(name, size) : NULL;
+    if (unit != NULL)
+        buffer_format(out, "# UNIT %.*s %s\n", (int)size, name, unit);
 }
 
 /* name{labels} and a blank. */
@@ -420,7 +626,7 @@ put_histogram(struct buffer *out, const char *name, const struct family_state *s
         total += slots[i];
         buffer_format(out, "%s_bucket{%s%sle=\"", name, labels, labels[0] == '\0' ? "" : ",");
         if (i < state->bound_count)
-            put_double(out, state->bounds[i]);
+            put_bound(out, state->bounds[i]);
         else
             buffer_text(out, "+Inf");
         buffer_format(out, "\"} %" PRIu64 "\n", total);
@@ -432,21 +638,21 @@ put_histogram(struct buffer *out, const char *name, const struct family_state *s
     buffer_format(out, "%" PRIu64 "\n", total);
 }
 
-/* The lock is held. A family without series is left out. */
+/* The families, each with its series; one without any is left out. */
 static void
-put_family(struct metrics *metrics, size_t family, enum metric_page page, struct buffer *out)
+put_families(const struct metrics *metrics, const struct layout *layout, const uint64_t *values,
+             enum metric_page page, struct buffer *out)
 {
     static const char *const types[] = {"counter", "gauge", "histogram", "gauge"};
-    const struct metric_family *about = &metrics->families[family];
-    const struct family_state *state = &metrics->states[family];
-    if (state->first == SERIES_END)
-        return;
-    put_head(out, about->name, types[about->type], about->help, page);
-    for (uint32_t i = state->first; i != SERIES_END; i = metrics->series[i].next) {
-        const struct series *series = &metrics->series[i];
-        const uint64_t *slots = metrics->shown + series->slot;
+    for (size_t i = 0; i < layout->count; i++) {
+        const struct layout_series *series = &layout->series[i];
+        const struct metric_family *about = &metrics->families[series->family];
+        const uint64_t *slots = values + series->slot;
+        if (i == 0 || series->family != layout->series[i - 1].family)
+            put_head(out, about->name, types[about->type], about->help, page);
         if (about->type == METRIC_HISTOGRAM) {
-            put_histogram(out, about->name, state, series->labels, slots);
+            put_histogram(out, about->name, &metrics->states[series->family], series->labels,
+                          slots);
             continue;
         }
         put_sample(out, about->name, "", series->labels);
@@ -522,14 +728,22 @@ put_process(const struct metrics *metrics, enum metric_page page, struct buffer 
 void
 metrics_render(struct metrics *metrics, enum metric_page page, struct buffer *out)
 {
-    put_head(out, "tailrace_build_info", "gauge", "Versions of program and library; always 1.", page);
+    put_head(out, "tailrace_build_info", "gauge", "Versions of program and library; always 1.",
+             page);
     buffer_format(out, "tailrace_build_info{program=\"%s\",version=\"%s\",librdkafka=\"%s\"} 1\n",
                   metrics->program, TAILRACE_VERSION, metrics->library_version);
 
-    (void)pthread_mutex_lock(&metrics->lock);
-    for (size_t i = 0; i < metrics->family_count; i++)
-        put_family(metrics, i, page, out);
-    (void)pthread_mutex_unlock(&metrics->lock);
+    struct layout *layout = NULL;
+    uint64_t *values = NULL;
+    if (take_page(metrics, &layout, &values)) {
+        put_families(metrics, layout, values, page, out);
+        (void)pthread_mutex_lock(&metrics->lock);
+        bool last = layout_leave(layout);
+        (void)pthread_mutex_unlock(&metrics->lock);
+        if (last)
+            free(layout);
+    }
+    free(values);
 
     put_process(metrics, page, out);
     if (page == METRIC_PAGE_OPENMETRICS)
