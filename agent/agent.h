@@ -15,13 +15,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "agent/generation.h"
 #include "agent/options.h"
 #include "agent/producer.h"
 #include "agent/slab.h"
 #include "core/buffer.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "core/metrics.h"
 

@@ -8,8 +8,8 @@
 
 #include "core/assert.h"
 
-bool
-err_set(struct err *err, enum err_action action, int code, const char *fmt, ...)
+void
+err_put_set(struct err *err, enum err_action action, int code, const char *fmt, ...)
 {
     ASSERT(err != NULL);
     ASSERT(action != ERR_NONE);
@@ -20,11 +20,10 @@ err_set(struct err *err, enum err_action action, int code, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
-    return false;
 }
 
-bool
-err_wrap(struct err *err, const char *fmt, ...)
+void
+err_put_wrap(struct err *err, const char *fmt, ...)
 {
     ASSERT(err != NULL);
     ASSERT(err->action != ERR_NONE);
@@ -38,11 +37,10 @@ err_wrap(struct err *err, const char *fmt, ...)
     if (used >= 0 && (size_t)used < sizeof(err->text))
         (void)snprintf(err->text + used, sizeof(err->text) - (size_t)used, ": %.*s",
                        ERR_TEXT_MAX - used, inner);
-    return false;
 }
 
-bool
-err_errno(struct err *err, enum err_action action, int number, const char *fmt, ...)
+void
+err_put_errno(struct err *err, enum err_action action, int number, const char *fmt, ...)
 {
     ASSERT(err != NULL);
     ASSERT(action != ERR_NONE);
@@ -53,6 +51,6 @@ err_errno(struct err *err, enum err_action action, int number, const char *fmt, 
     (void)vsnprintf(what, sizeof(what), fmt, args);
     va_end(args);
     char reason[128];
-    return err_set(err, action, number, "cannot %.*s: %s", ERR_TEXT_MAX - 160, what,
+    err_put_set(err, action, number, "cannot %.*s: %s", ERR_TEXT_MAX - 160, what,
                    strerror_r(number, reason, sizeof(reason)));
 }

@@ -24,14 +24,21 @@ struct err {
     char text[ERR_TEXT_MAX]; /* "cannot read '/var/log/a.log': Permission denied" */
 };
 
-/* Both return false, so that a failing function ends in `return err_set(...)`. A text too long is cut. */
-bool err_set(struct err *err, enum err_action action, int code, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* Each is false, so that a failing function ends in `return err_set(...)`, and known to be false, so that
+ * compilers and analyzers need not guess what follows. A text too long is cut. */
+#define err_set(...) (err_put_set(__VA_ARGS__), false)
 
 /* Puts "<fmt>: " in front of the text that is there. */
-bool err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define err_wrap(...) (err_put_wrap(__VA_ARGS__), false)
 
 /* "cannot <fmt>: <strerror(number)>". The usual end of a failed system call. */
-bool err_errno(struct err *err, enum err_action action, int number, const char *fmt, ...)
+#define err_errno(...) (err_put_errno(__VA_ARGS__), false)
+
+/* What stands behind them: (err, action, code, fmt, ...), (err, fmt, ...), (err, action, errno, fmt, ...). */
+void err_put_set(struct err *err, enum err_action action, int code, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+void err_put_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void err_put_errno(struct err *err, enum err_action action, int number, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
 #endif

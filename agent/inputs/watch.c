@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
-#include <uthash.h>
+#include "core/hash.h"
 
 #include "core/assert.h"
 
