@@ -500,16 +500,9 @@ def is_ours(pid):
     return BUILD.encode() in command or b"nginx-log" in command
 
 
-def seconds(text):
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
 def main():
-    parser = argparse.ArgumentParser(prog="local/up", add_help=False)
-    parser.add_argument("--duration", type=seconds)
+    parser = argparse.ArgumentParser(prog="local/up", add_help=False)  # up has checked them
+    parser.add_argument("--duration", type=float)
     parser.add_argument("--real", action="store_true")
     options = parser.parse_args()
     global STATE
