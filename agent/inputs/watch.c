@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
-#include "core/hash.h"
 
 #include "core/assert.h"
+#include "core/hash.h"
 
 #define EVENTS_SIZE 65536 /* read at once */
 #define WATCHED                                                                                    \
