@@ -255,8 +255,9 @@ split_listen(const char *listen, char host[256], char port[8], struct err *err)
         return err_set(err, ERR_CONFIG, 0,
                        "http.listen '%.200s' has no port; write \":10464\" or \"127.0.0.1:10464\"",
                        listen);
-    bool bracketed = host_size >= 2 && listen[0] == '[' && colon[-1] == ']';
-    if (host_size >= 256 || (!bracketed && memchr(listen, ':', host_size) != NULL))
+    bool bracketed = host_size > 2 && listen[0] == '[' && colon[-1] == ']';
+    size_t odd = strcspn(listen + bracketed, bracketed ? "[] \t" : "[]: \t");
+    if (host_size >= 256 || bracketed + odd < host_size - bracketed)
         return err_set(
             err, ERR_CONFIG, 0,
             "http.listen '%.200s' is no address; write an IPv6 address as \"[::1]:10464\"", listen);
