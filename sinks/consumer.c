@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* consumer.c: see consumer.h. The queue of the consumer carries records, rebalances, answers to commits,
- * errors and librdkafka's log; consumer_take() is where all of them come out. */
+/* consumer.c: see consumer.h. The queue of the consumer carries records, rebalances, answers to
+ * commits, errors and librdkafka's log; consumer_take() is where all of them come out. */
 #include "sinks/consumer.h"
 
 #include <errno.h>
@@ -105,7 +105,8 @@ get_number(const rd_kafka_conf_t *conf, const char *name, uint64_t otherwise)
     return strtoull(text, NULL, 10);
 }
 
-/* A response may hold a quarter of the prefetch: librdkafka stops asking only when the whole is reached. */
+/* A response may hold a quarter of the prefetch: librdkafka stops asking only when the whole is
+ * reached. */
 static bool
 set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, bool want_ends,
           struct err *err)
@@ -134,7 +135,8 @@ find_route(const struct consumer *consumer, const char *topic)
     return route;
 }
 
-/* The partition's object, made at its first appearance. NULL for a topic of no route or no memory. */
+/* The partition's object, made at its first appearance. NULL for a topic of no route or no
+ * memory. */
 static struct partition *
 partition_at(struct consumer *consumer, const char *topic, int32_t id)
 {
@@ -499,7 +501,7 @@ consumer_new(struct consumer **out, const struct sink_options *options,
     bool fine =
         consumer->event_fd >= 0 && consumer->routes != NULL && consumer->route_paused != NULL;
     if (!fine)
-        err_set(err, ERR_STOP, ENOMEM, "cannot start the consumer: out of memory or descriptors");
+        err_put_set(err, ERR_STOP, ENOMEM, "cannot start the consumer: out of memory or descriptors");
     if (!fine || !start_client(consumer, want_ends, err)) {
         consumer_free(consumer);
         return false;
@@ -513,6 +515,9 @@ consumer_close(struct consumer *consumer, uint64_t timeout_ms)
 {
     uint64_t deadline_ms = clock_monotonic_ms() + timeout_ms;
     consumer->closing = true;
+    /* librdkafka 2.0.2 closes a member without partitions and does not tell the group, which
+     * then waits for it until its session ends; unsubscribing first tells it. */
+    rd_kafka_unsubscribe(consumer->client);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->client, consumer->queue);
     if (error != NULL) {
         rd_kafka_error_destroy(error);
@@ -585,7 +590,8 @@ partition_of(struct consumer *consumer, const rd_kafka_message_t *message)
     return own->items[message->partition];
 }
 
-/* True when the partition will go on at `expected`; then what was seen behind the jump is thrown away. */
+/* True when the partition will go on at `expected`; then what was seen behind the jump is thrown
+ * away. */
 static bool
 seek_back(struct consumer *consumer, struct partition *partition)
 {

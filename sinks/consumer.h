@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* consumer.h: the member of the consumer group: partitions, their records in order, their offsets.
- * Records are taken one by one, because consume_batch of librdkafka below 2.1 loses records in every
- * cooperative rebalance, and a jump of offsets is not believed at once. Offsets are committed here and
- * nowhere else: what the tracker of a partition says is finished. One thread; nothing here logs. */
+/* consumer.h: the member of the consumer group: partitions, their records in order, their
+ * offsets. Records are taken one by one, because consume_batch of librdkafka below 2.1 loses
+ * records in every cooperative rebalance, and a jump of offsets is not believed at once. Offsets
+ * are committed here and nowhere else: what the tracker of a partition says is finished. One
+ * thread; nothing here logs. */
 #ifndef SINKS_CONSUMER_H
 #define SINKS_CONSUMER_H
 
@@ -97,8 +98,8 @@ struct partition *const *consumer_partitions(const struct consumer *consumer, si
 /* The log's end as last heard, -1 when not known. */
 int64_t consumer_high_watermark(const struct consumer *consumer, const struct partition *partition);
 
-/* Asks the brokers for the ends of all partitions of all routes (blocking), and later tells whether every
- * one of them is finished up to there, here or by another member of the group. */
+/* Asks the brokers for the ends of all partitions of all routes (blocking), and later tells
+ * whether every one of them is finished up to there, here or by another member of the group. */
 bool consumer_mark_ends(struct consumer *consumer, struct err *err) MUST_CHECK;
 bool consumer_reached_ends(struct consumer *consumer);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dead_letter.c: see dead_letter.h. The producer is made at the first letter: most sinks never need it. */
+/* dead_letter.c: see dead_letter.h. The producer is made at the first letter: most sinks never
+ * need it. */
 #include "sinks/dead_letter.h"
 
 #include <errno.h>
@@ -23,8 +24,8 @@ struct dead_letters {
     rd_kafka_queue_t *queue;
 };
 
-/* The consumer's own properties may be in kafka.properties too: librdkafka only notes that a producer does
- * not use them. */
+/* The consumer's own properties may be in kafka.properties too: librdkafka only notes that a
+ * producer does not use them. */
 static const struct kafka_property fixed_properties[] = {
     {"acks", "all", "a dead letter must be safe before its record is finished"},
     {"message.timeout.ms", "30000", "the route says what is wrong and tries again"},
@@ -49,7 +50,7 @@ on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
     bool too_large = message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
                      message->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
     struct err err;
-    err_set(&err, too_large ? ERR_REJECT : ERR_RETRY, message->err,
+    err_put_set(&err, too_large ? ERR_REJECT : ERR_RETRY, message->err,
             "cannot write to dead-letter topic '%s': %s", rd_kafka_topic_name(message->rkt),
             rd_kafka_err2str(message->err));
     letters->done(letters->context, message->_private, &err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dead_letter.h: documents that the index will never accept, kept in a Kafka topic with the reason.
- * At least once: a repeat has the same key. That is why the producer is not idempotent: librdkafka below
- * 2.3 can end an idempotent producer at an ordinary disconnect. One thread; nothing here logs. */
+/* dead_letter.h: documents that the index will never accept, kept in a Kafka topic with the
+ * reason. At least once: a repeat has the same key. That is why the producer is not idempotent:
+ * librdkafka below 2.3 can end an idempotent producer at an ordinary disconnect. One thread;
+ * nothing here logs. */
 #ifndef SINKS_DEAD_LETTER_H
 #define SINKS_DEAD_LETTER_H
 
@@ -12,7 +13,8 @@
 #include "core/err.h"
 #include "sinks/options.h"
 
-/* What is kept of a value that the dead-letter topic refuses as too large; the whole is at its old place. */
+/* What is kept of a value that the dead-letter topic refuses as too large; the whole is at its
+ * old place. */
 #define DEAD_LETTER_CUT_SIZE (64 * 1024)
 
 struct dead_letter {
@@ -43,8 +45,8 @@ bool dead_letters_new(struct dead_letters **out, const struct sink_options *opti
 /* Gives up what is under way: it comes back with an error. NULL is fine. */
 void dead_letters_free(struct dead_letters *letters);
 
-/* Copies what it needs. False with ERR_RETRY when the topic or the queue cannot take it now. `record`
- * comes back through `done`, inside dead_letters_poll(). */
+/* Copies what it needs. False with ERR_RETRY when the topic or the queue cannot take it now.
+ * `record` comes back through `done`, inside dead_letters_poll(). */
 bool dead_letters_send(struct dead_letters *letters, const struct dead_letter *letter, void *record,
                        struct err *err) MUST_CHECK;
 void dead_letters_poll(struct dead_letters *letters);

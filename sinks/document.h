@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* document.h: one record on its way from Kafka to the index, and lists of them.
- * While all goes well the bytes stay where librdkafka put them. A document that must wait is settled: its
- * bytes are copied and the message is given back, because a message keeps its whole fetch response alive.
- * Documents come from a pool and go back to it; one thread. */
+/* document.h: one record on its way from Kafka to the index, and lists of them. While all goes
+ * well the bytes stay where librdkafka put them. A document that must wait is settled: its bytes
+ * are copied and the message is given back, because a message keeps its whole fetch response
+ * alive. Documents come from a pool and go back to it; one thread. */
 #ifndef SINKS_DOCUMENT_H
 #define SINKS_DOCUMENT_H
 

@@ -264,7 +264,7 @@ check(struct program *program)
         program->cli.argument_count == 1 && strcmp(program->cli.arguments[0], "--connect") == 0;
     struct err err;
     if (program->cli.argument_count > 0 && !connect) {
-        err_set(&err, ERR_CONFIG, 0, "check takes --connect only, not '%s'",
+        err_put_set(&err, ERR_CONFIG, 0, "check takes --connect only, not '%s'",
                 program->cli.arguments[0]);
         return fail(&err);
     }

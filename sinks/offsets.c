@@ -36,7 +36,8 @@ offsets_has_room(const struct offsets *offsets)
     return offsets->next - offsets->first < OFFSETS_ENTRIES_MAX;
 }
 
-/* Doubles the ring; every entry keeps its sequence number, so each moves to its place in the new one. */
+/* Doubles the ring; every entry keeps its sequence number, so each moves to its place in the new
+ * one. */
 static bool
 grow(struct offsets *offsets)
 {

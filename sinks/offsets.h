@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* offsets.h: which records of one partition are finished, in bounded memory.
- * Records are taken in the log's order and finish in any order. The ring holds one entry for each record
- * from the first unfinished one to the last taken one:
+/* offsets.h: which records of one partition are finished, in bounded memory. Records are taken
+ * in the log's order and finish in any order. The ring holds one entry for each record from the
+ * first unfinished one to the last taken one:
  *     first ....... next            sequence numbers, one per record taken
  *       |done|open|done|            offset of the record and whether it is finished
  * Offsets may have gaps (transactions, compaction), sequence numbers have none. */

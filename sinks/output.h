@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* output.h: the seam between the sink's pipeline and a store. Two stand behind it: elasticsearch/ (which
- * is OpenSearch too) and sqlite/. The pipeline owns records, routes, retries, offsets and dead letters; an
- * output owns its connections and turns a bulk into one outcome per item.
- * One thread: every call and callback is on the data loop. An output never logs. */
+/* output.h: the seam between the sink's pipeline and a store. Two stand behind it:
+ * elasticsearch/ (which is OpenSearch too) and sqlite/. The pipeline owns records, routes,
+ * retries, offsets and dead letters; an output owns its connections and turns a bulk into one
+ * outcome per item. One thread: every call and callback is on the data loop. An output never
+ * logs. */
 #ifndef SINKS_OUTPUT_H
 #define SINKS_OUTPUT_H
 
@@ -55,8 +56,9 @@ struct output_bulk {
 
 struct output;
 
-/* Called by output_wait() for each bulk that came back, all its outcomes written. `err` is NULL or says
- * why a whole request failed (then every item has the same fault). The handler ends by releasing the bulk. */
+/* Called by output_wait() for each bulk that came back, all its outcomes written. `err` is NULL
+ * or says why a whole request failed (then every item has the same fault). The handler ends by
+ * releasing the bulk. */
 typedef void output_bulk_done(void *context, struct output_bulk *bulk, const struct err *err);
 
 struct output_class {
@@ -70,8 +72,8 @@ struct output_class {
     /* Takes over reloadable options; `options` is valid during the call only. NULL: it has none. */
     void (*reload)(struct output *output, const struct sink_options *options);
 
-    /* Puts what the store needs before the first document: index template, schema. Blocks for at most some
-     * seconds. ERR_RETRY: not reachable or refused for now. Idempotent. */
+    /* Puts what the store needs before the first document: index template, schema. Blocks for at
+     * most some seconds. ERR_RETRY: not reachable or refused for now. Idempotent. */
     bool (*prepare)(struct output *output, struct err *err);
 
     /* True while one more bulk may be sent now. */
@@ -84,8 +86,8 @@ struct output_class {
     /* Frees the reasons of a bulk that is back. */
     void (*release)(struct output *output, struct output_bulk *bulk);
 
-    /* The loop's one wait: sleeps until a socket of the output, one of `fds` (revents are set) or the
-     * timeout, and hands back finished bulks. */
+    /* The loop's one wait: sleeps until a socket of the output, one of `fds` (revents are set)
+     * or the timeout, and hands back finished bulks. */
     void (*wait)(struct output *output, struct pollfd *fds, nfds_t count, int timeout_ms);
 
     /* Appends a sentence on where documents go and in which state that is, for pages and check. */

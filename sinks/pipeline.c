@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pipeline.c: see pipeline.h and README.md. One thread, one wait; from top to bottom the path of a record:
- * wait, take, send, sort, dead letters, commit. */
+/* pipeline.c: see pipeline.h and README.md. One thread, one wait; from top to bottom the path of
+ * a record: wait, take, send, sort, dead letters, commit. */
 #include "sinks/pipeline.h"
 
 #include <errno.h>
@@ -17,56 +17,17 @@
 #include "core/clock.h"
 #include "core/health.h"
 #include "core/log.h"
+#include "sinks/counters.h"
 #include "sinks/status.h"
 
 #define TURN_RECORDS_MAX 4096 /* taken before answers get their turn again */
 #define TURN_WAIT_MAX_MS 250  /* also the worst delay of a wake-up that librdkafka did not send */
 #define COMMIT_INTERVAL_MS 1000
 #define HOUSEKEEP_INTERVAL_MS 1000
-#define STALL_MS 2000 /* a route that holds records and finishes none for this long */
+#define SILENCE_MS 15000 /* a bulk without an answer for this long is worth a word */
+#define STALL_MS 2000    /* a route that holds records and finishes none for this long */
 
 #define BULK_OF(out) ((struct bulk *)(out)->data)
-
-/* ---- counting ---- */
-
-static void
-set_counter(struct metrics *metrics, metric series, uint64_t total)
-{
-    metrics_add(metrics, series, total - (uint64_t)metrics_value(metrics, series));
-}
-
-size_t
-pipeline_held_bytes(const struct pipeline *pipeline)
-{
-    size_t held = pipeline->flying_bytes; /* bodies: as many bytes again when not compressed */
-    for (size_t i = 0; i < pipeline->route_count; i++)
-        held += pipeline->routes[i].held;
-    return held;
-}
-
-static void
-publish(struct pipeline *pipeline)
-{
-    struct metrics *metrics = pipeline->settings.metrics;
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const struct route *route = &pipeline->routes[i];
-        const struct route_series *series = &pipeline->series[i];
-        set_counter(metrics, series->consumed, route->consumed);
-        for (size_t outcome = 0; outcome < ROUTE_OUTCOME_COUNT; outcome++)
-            set_counter(metrics, series->finished[outcome], route->finished[outcome]);
-        metrics_set(metrics, series->in_flight, (double)route_in_flight(route));
-        set_counter(metrics, series->lost, route->lost);
-        set_counter(metrics, series->gaps, route->gaps);
-        set_counter(metrics, series->retried, route->retried);
-        metrics_set(metrics, series->paused_index, route->fault.active ? 1 : 0);
-        metrics_set(metrics, series->paused_server, pipeline->server_fault.active ? 1 : 0);
-        metrics_set(metrics, series->paused_letters, route->letters_fault.active ? 1 : 0);
-    }
-    metrics_set(metrics, pipeline->held_bytes, (double)pipeline_held_bytes(pipeline));
-    if (pipeline->consumer != NULL)
-        set_counter(metrics, pipeline->rebalances, consumer_rebalances(pipeline->consumer));
-    metrics_publish(metrics);
-}
 
 /* ---- the end of a document ---- */
 
@@ -92,10 +53,8 @@ finish(struct pipeline *pipeline, struct route *route, struct document *document
 
 /* The document waits for its turn as a dead letter; from here on it needs its own bytes. */
 static void
-condemn(struct pipeline *pipeline, struct route *route, struct document *document, int status,
-        const char *reason)
+condemn(struct route *route, struct document *document, int status, const char *reason)
 {
-    (void)pipeline;
     document_settle(document);
     free(document->reason);
     document->reason = strdup(reason == NULL ? "no reason was given" : reason);
@@ -103,9 +62,9 @@ condemn(struct pipeline *pipeline, struct route *route, struct document *documen
     int size = snprintf(route->last_refusal, sizeof(route->last_refusal), "%s",
                         document->reason == NULL ? "" : document->reason);
     ASSERT(size >= 0);
-    log_warn("a document for index %s is refused and becomes a dead letter in %s: %s (offset %lld)",
-             route->index, route->dead_letter_topic, route->last_refusal,
-             (long long)document->offset);
+    log_warn("%s refuses %s [%d] offset %lld, which becomes a dead letter in %s: %s", route->index,
+             route->topic, document->partition->id, (long long)document->offset,
+             route->dead_letter_topic, route->last_refusal);
     document_list_append(&route->letters, document);
 }
 
@@ -144,8 +103,9 @@ is_standing(const struct route *route, uint64_t now_ms)
            (route->held > 0 && now_ms - route->progress_ms > STALL_MS);
 }
 
-/* Short back-pressure is not taking. Pausing throws the prefetch away, so it is kept for two cases: a
- * route that stands still while others could go on, and a stop so long that the group would expel us. */
+/* Short back-pressure is not taking. Pausing throws the prefetch away, so it is kept for two
+ * cases: a route that stands still while others could go on, and a stop so long that the group
+ * would expel us. */
 static void
 control_flow(struct pipeline *pipeline, bool full, uint64_t now_ms)
 {
@@ -166,8 +126,8 @@ control_flow(struct pipeline *pipeline, bool full, uint64_t now_ms)
     }
 }
 
-/* True when no more may be taken now: memory is used up, or one route took three quarters of it and is
- * not yet known to stand still. */
+/* True when no more may be taken now: memory is used up, or one route took three quarters of it
+ * and is not yet known to stand still. */
 static bool
 is_full(const struct pipeline *pipeline, uint64_t now_ms)
 {
@@ -390,7 +350,7 @@ doubt(struct sorting *sorting, struct document *document, const struct output_it
         document->refusals++;
     document->refused_at = route->successes;
     if (document->refusals >= REFUSALS_MAX)
-        condemn(sorting->pipeline, route, document, item->status, item->reason);
+        condemn(route, document, item->status, item->reason);
     else
         retry_later(sorting, document);
 }
@@ -416,7 +376,7 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
         finish(pipeline, route, document, ROUTE_DUPLICATE);
         return;
     case OUTPUT_DOCUMENT:
-        condemn(pipeline, route, document, item->status, item->reason);
+        condemn(route, document, item->status, item->reason);
         return;
     case OUTPUT_RETRY:
         retry_later(sorting, document);
@@ -435,7 +395,7 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
         return;
     case OUTPUT_TOO_LARGE:
         if (sorting->count == 1 || !sorting->whole)
-            condemn(pipeline, route, document, item->status, "larger than the index takes");
+            condemn(route, document, item->status, "larger than the index takes");
         else
             send_back(sorting, document);
         return;
@@ -482,33 +442,6 @@ judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *
 }
 
 static void
-measure(struct pipeline *pipeline, const struct bulk *bulk, const struct err *err, uint64_t now_ms)
-{
-    struct metrics *metrics = pipeline->settings.metrics;
-    size_t passed = 0;
-    int64_t oldest_ms = INT64_MAX;
-    for (size_t i = 0; i < bulk->out.item_count; i++) {
-        enum output_outcome outcome = bulk->out.items[i].outcome;
-        if (outcome != OUTPUT_INDEXED && outcome != OUTPUT_DUPLICATE)
-            continue;
-        passed++;
-        if (bulk->documents[i]->timestamp_ms >= 0 && bulk->documents[i]->timestamp_ms < oldest_ms)
-            oldest_ms = bulk->documents[i]->timestamp_ms;
-    }
-    metrics_observe(metrics, pipeline->bulk_seconds, (double)(now_ms - bulk->sent_ms) / 1000);
-    metrics_observe(metrics, pipeline->bulk_bytes, (double)bulk->out.value_bytes);
-    metrics_add(metrics,
-                err != NULL                      ? pipeline->bulks_failed
-                : passed == bulk->out.item_count ? pipeline->bulks_ok
-                                                 : pipeline->bulks_partial,
-                1);
-    int64_t age_ms = clock_wall_ms() - oldest_ms;
-    if (oldest_ms != INT64_MAX)
-        metrics_observe(metrics, pipeline->series[bulk->route - pipeline->routes].event_age,
-                        age_ms > 0 ? (double)age_ms / 1000 : 0);
-}
-
-static void
 bulk_done(void *context, struct output_bulk *out, const struct err *err)
 {
     struct pipeline *pipeline = context;
@@ -525,7 +458,7 @@ bulk_done(void *context, struct output_bulk *out, const struct err *err)
     route->bulks_flying--;
     pipeline->bulks_flying--;
     pipeline->flying_bytes -= out->value_bytes;
-    measure(pipeline, bulk, err, sorting.now_ms);
+    counters_note_bulk(pipeline, bulk, err, sorting.now_ms);
     judge(pipeline, route, out, err, sorting.now_ms);
     for (size_t i = 0; i < out->item_count; i++) {
         if (document_is_late(bulk->documents[i]))
@@ -690,14 +623,32 @@ note(void *context, int level, const char *text)
 
 /* ---- the loop ---- */
 
+static uint64_t
+longest_flight_ms(const struct pipeline *pipeline)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t longest_ms = 0;
+    for (const struct bulk *bulk = pipeline->bulks; bulk != NULL; bulk = bulk->next)
+        if (bulk->flying && now_ms - bulk->sent_ms > longest_ms)
+            longest_ms = now_ms - bulk->sent_ms;
+    return longest_ms;
+}
+
 static void
 tell_health(struct pipeline *pipeline)
 {
     struct health *health = pipeline->settings.health;
     health_set(health, HEALTH_REMOTE, "kafka", consumer_problem(pipeline->consumer));
     const struct fault *server = &pipeline->server_fault;
+    uint64_t silent_ms = longest_flight_ms(pipeline);
+    char silence[64] = "";
+    if (silent_ms >= SILENCE_MS) {
+        int written = snprintf(silence, sizeof(silence), "no answer to a bulk for %llu s",
+                               (unsigned long long)silent_ms / 1000);
+        ASSERT(written > 0);
+    }
     health_set(health, HEALTH_REMOTE, pipeline->class->name,
-               server->active ? server->reason : NULL);
+               server->active ? server->reason : silence);
     char text[512] = "";
     for (size_t i = 0; i < pipeline->route_count && text[0] == '\0'; i++) {
         const struct route *route = &pipeline->routes[i];
@@ -714,26 +665,6 @@ tell_health(struct pipeline *pipeline)
 }
 
 static void
-measure_lag(struct pipeline *pipeline)
-{
-    size_t count;
-    struct partition *const *partitions = consumer_partitions(pipeline->consumer, &count);
-    for (size_t route = 0; route < pipeline->route_count; route++) {
-        int64_t lag = 0;
-        for (size_t i = 0; i < count; i++) {
-            const struct partition *it = partitions[i];
-            if (it->route != route || !it->assigned)
-                continue;
-            int64_t end = consumer_high_watermark(pipeline->consumer, it);
-            int64_t done = it->offsets.stored >= 0 ? it->offsets.stored : it->committed;
-            if (end > done)
-                lag += end - (done > 0 ? done : 0);
-        }
-        metrics_set(pipeline->settings.metrics, pipeline->series[route].lag, (double)lag);
-    }
-}
-
-static void
 housekeep(struct pipeline *pipeline, uint64_t now_ms)
 {
     if (now_ms - pipeline->committed_ms >= COMMIT_INTERVAL_MS) {
@@ -744,7 +675,7 @@ housekeep(struct pipeline *pipeline, uint64_t now_ms)
         return;
     pipeline->housekept_ms = now_ms;
     consumer_idle(pipeline->consumer);
-    measure_lag(pipeline);
+    counters_measure_lag(pipeline);
     tell_health(pipeline);
     (void)sd_notify(0, "WATCHDOG=1");
 }
@@ -840,7 +771,7 @@ turn(struct pipeline *pipeline, struct err *err)
     send_bulks(pipeline, false, now_ms);
     dead_letters_poll(pipeline->letters);
     housekeep(pipeline, now_ms);
-    publish(pipeline);
+    counters_publish(pipeline);
     ask_serve(pipeline->settings.ask, status_answer, pipeline);
     return true;
 }
@@ -865,7 +796,7 @@ stop(struct pipeline *pipeline)
     if (!consumer_commit_wait(pipeline->consumer, STOP_COMMIT_MS, &err))
         log_warn("%s: what was not committed is read again and found to be there", err.text);
     consumer_close(pipeline->consumer, STOP_LEAVE_MS);
-    publish(pipeline);
+    counters_publish(pipeline);
 }
 
 bool
@@ -893,55 +824,6 @@ pipeline_run(struct pipeline *pipeline, struct err *err)
 }
 
 /* ---- birth and death ---- */
-
-static void
-open_route_series(struct pipeline *pipeline, size_t i)
-{
-    struct metrics *metrics = pipeline->settings.metrics;
-    const char *topic = pipeline->routes[i].topic;
-    struct route_series *series = &pipeline->series[i];
-    series->consumed = metrics_series(metrics, SINK_CONSUMED, topic, NULL);
-    series->in_flight = metrics_series(metrics, SINK_IN_FLIGHT, topic, NULL);
-    series->lag = metrics_series(metrics, SINK_LAG, topic, NULL);
-    series->lost = metrics_series(metrics, SINK_LOST, topic, NULL);
-    series->gaps = metrics_series(metrics, SINK_GAPS, topic, NULL);
-    series->retried = metrics_series(metrics, SINK_RETRIED, topic, NULL);
-    series->event_age = metrics_series(metrics, SINK_EVENT_AGE, topic, NULL);
-    for (size_t outcome = 0; outcome < ROUTE_OUTCOME_COUNT; outcome++)
-        series->finished[outcome] =
-            metrics_series(metrics, SINK_FINISHED, topic, route_outcome_names[outcome], NULL);
-    series->paused_index = metrics_series(metrics, SINK_PAUSED, topic, "index", NULL);
-    series->paused_server = metrics_series(metrics, SINK_PAUSED, topic, "server", NULL);
-    series->paused_letters = metrics_series(metrics, SINK_PAUSED, topic, "dead_letters", NULL);
-}
-
-static void
-open_series(struct pipeline *pipeline)
-{
-    static const double sizes[] = {1024,
-                                   16 * 1024,
-                                   64 * 1024,
-                                   256 * 1024,
-                                   1024 * 1024,
-                                   2 * 1024 * 1024,
-                                   5 * 1024 * 1024,
-                                   16 * 1024 * 1024,
-                                   64 * 1024 * 1024};
-    static const double ages[] = {0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400};
-    struct metrics *metrics = pipeline->settings.metrics;
-    metrics_buckets(metrics, SINK_BULK_BYTES, sizes, sizeof(sizes) / sizeof(sizes[0]));
-    metrics_buckets(metrics, SINK_EVENT_AGE, ages, sizeof(ages) / sizeof(ages[0]));
-    pipeline->bulk_seconds = metrics_series(metrics, SINK_BULK_SECONDS, NULL);
-    pipeline->bulk_bytes = metrics_series(metrics, SINK_BULK_BYTES, NULL);
-    pipeline->held_bytes = metrics_series(metrics, SINK_HELD_BYTES, NULL);
-    pipeline->rebalances = metrics_series(metrics, SINK_REBALANCES, NULL);
-    pipeline->bulks_ok = metrics_series(metrics, SINK_BULKS, "ok", NULL);
-    pipeline->bulks_partial = metrics_series(metrics, SINK_BULKS, "partial", NULL);
-    pipeline->bulks_failed = metrics_series(metrics, SINK_BULKS, "failed", NULL);
-    for (size_t i = 0; i < pipeline->route_count; i++)
-        open_route_series(pipeline, i);
-    publish(pipeline);
-}
 
 static bool
 open_parts(struct pipeline *pipeline, struct err *err)
@@ -988,7 +870,7 @@ pipeline_new(struct pipeline **out, const struct pipeline_settings *settings, st
         pipeline_free(pipeline);
         return false;
     }
-    open_series(pipeline);
+    counters_open(pipeline);
     *out = pipeline;
     return true;
 }

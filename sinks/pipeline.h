@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pipeline.h: the sink's data loop: take records, make bulks, sort outcomes, retry or park, commit. */
+/* pipeline.h: the sink's data loop: take records, make bulks, sort outcomes, retry or park,
+ * commit. */
 #ifndef SINKS_PIPELINE_H
 #define SINKS_PIPELINE_H
 
@@ -22,7 +23,8 @@ struct health;
 
 enum { SINK_METRICS(METRIC_SYMBOL) SINK_METRIC_COUNT };
 
-/* How a stop may take: in flight, commit and leaving the group stay below systemd's and ours of 15 s. */
+/* How a stop may take: in flight, commit and leaving the group stay below systemd's and ours of
+ * 15 s. */
 #define STOP_DRAIN_MS 8000
 #define STOP_COMMIT_MS 3000
 #define STOP_LEAVE_MS 3000

@@ -130,8 +130,8 @@ parse_iso(const char *text, const char *end, int64_t *wall_ms)
     return true;
 }
 
-/* Digits since 1970; the unit follows from the size: a number of seconds stays below 1e11 until the year
- * 5138, one of milliseconds is above it since 1973. */
+/* Digits since 1970; the unit follows from the size: a number of seconds stays below 1e11 until
+ * the year 5138, one of milliseconds is above it since 1973. */
 static bool
 parse_epoch(const char *text, const char *end, int64_t *wall_ms)
 {

@@ -16,18 +16,19 @@ struct buffer;
  * deeper value is kept as text. */
 #define RECORD_DEPTH_MAX 200
 
-/* True when the bytes may stand in a bulk as they are: a key of our grammar, `{"@timestamp":"` in front,
- * no newline. Such a value is not parsed; if its JSON is broken all the same, the server says so for that
- * one document. */
+/* True when the bytes may stand in a bulk as they are: a key of our grammar, `{"@timestamp":"`
+ * in front, no newline. Such a value is not parsed; if its JSON is broken all the same, the
+ * server says so for that one document. */
 bool record_is_ready(const void *key, size_t key_size, const char *value, size_t value_size);
 
-/* Appends the document for any other value: a JSON object is made one line and given an "@timestamp" if
- * it has none (its own `timestamp`, `ts` or `time`, else `timestamp_ms`); anything else, also nothing,
- * becomes {"@timestamp":…,"message":…,"log.flags":["unparsed"]}. `out` latches when memory is short. */
+/* Appends the document for any other value: a JSON object is made one line and given an
+ * "@timestamp" if it has none (its own `timestamp`, `ts` or `time`, else `timestamp_ms`);
+ * anything else, also nothing, becomes {"@timestamp":…,"message":…,"log.flags":["unparsed"]}.
+ * `out` latches when memory is short. */
 void record_convert(struct buffer *out, const char *value, size_t value_size, int64_t timestamp_ms);
 
-/* "2026-11-21T06:12:00.123Z", also with a space, an offset, a comma, no zone (UTC); and seconds, milli-,
- * micro- or nanoseconds since 1970 as digits. */
+/* "2026-11-21T06:12:00.123Z", also with a space, an offset, a comma, no zone (UTC); and seconds,
+ * milli-, micro- or nanoseconds since 1970 as digits. */
 bool record_parse_time(const char *text, size_t size, int64_t *wall_ms) MUST_CHECK;
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* route.h: one topic to one index: what waits, what failed, what is counted. A fault of the index stops
- * its own route and no other.
+/* route.h: one topic to one index: what waits, what failed, what is counted. A fault of the
+ * index stops its own route and no other.
  *
  *     fresh ──► bulk ──► finished
  *       ▲        │├────► retry (queue full; back to fresh when due)
- *       │        │├────► suspects (a refusal of unknown cause: halved until one document is left)
+ *       │        │├────► suspects (refused for an unknown cause: halved down to one)
  *       └─fault──┘└────► letters ──► dead-letter topic ──► finished */
 #ifndef SINKS_ROUTE_H
 #define SINKS_ROUTE_H
@@ -21,7 +21,8 @@
 #define ROUTE_SUSPECTS_MAX 64
 /* Documents of one bulk: 5 MiB of lines of 320 bytes. */
 #define BULK_ITEMS_MAX 16384
-/* A probe after a fault: enough to be worth a request, small enough to be refused at little cost. */
+/* A probe after a fault: enough to be worth a request, small enough to be refused at little
+ * cost. */
 #define PROBE_BYTES_MAX (256U * 1024)
 /* Refusals of unknown cause, with successes of others in between, that make a dead letter. */
 #define REFUSALS_MAX 3

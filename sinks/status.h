@@ -5,7 +5,8 @@
 
 struct buffer;
 
-/* An ask_answer: `context` is the pipeline, `question` "status" or "page". Runs on the data loop. */
+/* An ask_answer: `context` is the pipeline, `question` "status" or "page". Runs on the data
+ * loop. */
 void status_answer(void *context, const char *question, struct buffer *out);
 
 #endif

@@ -312,11 +312,11 @@ refuse_request(struct answer *answer, int http_status, bool parsed, struct err *
     const char *type = parsed ? answer->type : "";
     const char *reason = parsed ? answer->reason : "";
     if (type[0] != '\0' || reason[0] != '\0') {
-        err_set(err, ERR_RETRY, http_status, "%s%s%s (HTTP %d)", type,
+        err_put_set(err, ERR_RETRY, http_status, "%s%s%s (HTTP %d)", type,
                 type[0] != '\0' && reason[0] != '\0' ? ": " : "", reason, http_status);
     } else {
         clean_head(answer);
-        err_set(err, ERR_RETRY, http_status, "HTTP %d%s%s", http_status,
+        err_put_set(err, ERR_RETRY, http_status, "HTTP %d%s%s", http_status,
                 answer->head_size > 0 ? ": " : "", answer->head);
     }
     answer_fail(answer, outcome_of_request(http_status, type, reason), err);
@@ -334,7 +334,7 @@ answer_end(struct answer *answer, int http_status, struct err *err)
         return refuse_request(answer, http_status, parsed, err);
     if (!parsed || answer->seen != answer->item_count) {
         clean_head(answer);
-        err_set(err, ERR_RETRY, http_status,
+        err_put_set(err, ERR_RETRY, http_status,
                 "the answer is not to be believed: %zu of %zu items read%s, it begins with '%s'",
                 answer->seen, answer->item_count, parsed ? "" : ", then no valid JSON",
                 answer->head);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* answer.h: reads the answer to a bulk while it arrives, and believes it only when it is whole: as many
- * items as were sent, in order. Nothing of the answer is kept but statuses and the reasons of refusals. */
+/* answer.h: reads the answer to a bulk while it arrives, and believes it only when it is whole:
+ * as many items as were sent, in order. Nothing of the answer is kept but statuses and the
+ * reasons of refusals. */
 #ifndef SINKS_ELASTICSEARCH_ANSWER_H
 #define SINKS_ELASTICSEARCH_ANSWER_H
 
@@ -29,12 +30,13 @@ void answer_free(struct answer *answer); /* NULL is fine */
 bool answer_begin(struct answer *answer, struct output_item *items, size_t item_count) MUST_CHECK;
 void answer_feed(struct answer *answer, const char *bytes, size_t size);
 
-/* Writes outcome, status and reason of each item; reasons are valid until the next answer_begin(). When
- * the answer to status 200 cannot be believed, or the status is another one, all items get the same
- * outcome, and false is returned with the reason. */
+/* Writes outcome, status and reason of each item; reasons are valid until the next
+ * answer_begin(). When the answer to status 200 cannot be believed, or the status is another
+ * one, all items get the same outcome, and false is returned with the reason. */
 bool answer_end(struct answer *answer, int http_status, struct err *err) MUST_CHECK;
 
-/* The same outcome for all items, with the error's text as their reason: a request without an answer. */
+/* The same outcome for all items, with the error's text as their reason: a request without an
+ * answer. */
 void answer_fail(struct answer *answer, enum output_outcome outcome, const struct err *err);
 
 #endif

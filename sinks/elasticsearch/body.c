@@ -7,7 +7,8 @@
 
 #include "core/assert.h"
 
-/* Log text shrinks to a tenth at the fastest level; the next levels cost twice the time for a fifth. */
+/* Log text shrinks to a tenth at the fastest level; the next levels cost twice the time for a
+ * fifth. */
 #define GZIP_LEVEL 1
 
 #define ACTION_HEAD "{\"create\":{\"_id\":\""

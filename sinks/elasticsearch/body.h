@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* body.h: the NDJSON body of a bulk, plain or gzip. Compressor and plain text are reused for all bulks. */
+/* body.h: the NDJSON body of a bulk, plain or gzip. Compressor and plain text are reused for all
+ * bulks. */
 #ifndef SINKS_ELASTICSEARCH_BODY_H
 #define SINKS_ELASTICSEARCH_BODY_H
 
@@ -21,8 +22,8 @@ struct body_builder {
 bool body_builder_init(struct body_builder *builder, struct err *err) MUST_CHECK;
 void body_builder_done(struct body_builder *builder);
 
-/* Writes the body of all items for an address that names the first item's index. False with ERR_REJECT
- * when it is larger than BODY_SIZE_MAX or memory is short. */
+/* Writes the body of all items for an address that names the first item's index. False with
+ * ERR_REJECT when it is larger than BODY_SIZE_MAX or memory is short. */
 bool body_build(struct body_builder *builder, const struct output_bulk *bulk, bool gzip,
                 struct buffer *out, struct err *err) MUST_CHECK;
 

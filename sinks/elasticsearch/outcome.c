@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* outcome.c: see outcome.h. The first row that fits decides; recorded answers of six server versions are
- * the tests. Names differ by product and version (rejected_execution_exception is OpenSearch's,
- * document_parsing_exception Elasticsearch's since 8), so statuses decide where they can. */
+/* outcome.c: see outcome.h. The first row that fits decides; recorded answers of six server
+ * versions are the tests. Names differ by product and version (rejected_execution_exception is
+ * OpenSearch's, document_parsing_exception Elasticsearch's since 8), so statuses decide where
+ * they can. */
 #include "sinks/elasticsearch/outcome.h"
 
 #include <stdlib.h>
@@ -114,7 +115,8 @@ number_after(const char *reason, const char *name)
     return found == NULL ? -1 : strtoll(found + strlen(name), NULL, 10);
 }
 
-/* A request bigger than the server's budget for all requests can never pass, however long one waits. */
+/* A request bigger than the server's budget for all requests can never pass, however long one
+ * waits. */
 static bool
 never_fits(const char *reason)
 {

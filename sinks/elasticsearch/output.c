@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* output.c: bulks to Elasticsearch or OpenSearch, several at once through one curl multi handle.
- * How many at once adapts: a little more with each clean answer, half as many when a queue is full. A
- * bulk that a node does not answer goes to the next node at once; only when all failed is it a fault. */
+ * How many at once adapts: a little more with each clean answer, half as many when a queue is
+ * full. A bulk that a node does not answer goes to the next node at once; only when all failed
+ * is it a fault. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
@@ -283,7 +284,8 @@ elasticsearch_release(struct output *output, struct output_bulk *bulk)
     bulk->private_data = NULL;
 }
 
-/* Additive increase, multiplicative decrease; one full queue is one cut, however many bulks meet it. */
+/* Additive increase, multiplicative decrease; one full queue is one cut, however many bulks meet
+ * it. */
 static void
 adapt(struct output *output, const struct request *request)
 {
@@ -333,7 +335,7 @@ hand_back_unsendable(struct output *output)
             continue;
         struct err err;
         const char *reason = request->bulk->items[0].reason;
-        err_set(&err, ERR_RETRY, 0, "%s", reason == NULL ? "cannot send" : reason);
+        err_put_set(&err, ERR_RETRY, 0, "%s", reason == NULL ? "cannot send" : reason);
         hand_back(request, &err);
     }
 }

@@ -203,7 +203,7 @@ server_note(struct server *server, size_t node, bool fine, uint64_t now_ms)
 void
 server_error(struct err *err, const char *url, CURLcode code, const char *detail)
 {
-    err_set(err, ERR_RETRY, 0, "cannot reach %s: %s", url,
+    err_put_set(err, ERR_RETRY, 0, "cannot reach %s: %s", url,
             detail[0] != '\0' ? detail : curl_easy_strerror(code));
 }
 
@@ -248,7 +248,7 @@ server_ask(struct server *server, const char *path, const char *body, struct buf
         char detail[CURL_ERROR_SIZE] = "";
         char *url;
         if (asprintf(&url, "%s%s", server->nodes[node].url, path) < 0) {
-            err_set(err, ERR_RETRY, 0, "cannot prepare a request: out of memory");
+            err_put_set(err, ERR_RETRY, 0, "cannot prepare a request: out of memory");
             break;
         }
         CURLcode code = ask_node(server, easy, url, body, answer, detail);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server.h: the nodes of one cluster, how to talk to them (credentials, authorities, time limits), and
- * small requests that wait for their answer. Bulks in flight are output.c's. */
+/* server.h: the nodes of one cluster, how to talk to them (credentials, authorities, time
+ * limits), and small requests that wait for their answer. Bulks in flight are output.c's. */
 #ifndef SINKS_ELASTICSEARCH_SERVER_H
 #define SINKS_ELASTICSEARCH_SERVER_H
 

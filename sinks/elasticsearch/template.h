@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* template.h: the index template that makes a route's index what queries expect. One template for each
- * index, named tailrace-<index>; its _meta says that it is ours and of which version. */
+/* template.h: the index template that makes a route's index what queries expect. One template
+ * for each index, named tailrace-<index>; its _meta says that it is ours and of which version. */
 #ifndef SINKS_ELASTICSEARCH_TEMPLATE_H
 #define SINKS_ELASTICSEARCH_TEMPLATE_H
 
@@ -14,8 +14,9 @@ struct server;
 /* Raised whenever the mappings below change; an older template of ours is replaced. */
 #define TEMPLATE_VERSION 1
 
-/* Makes sure that the template is there. Ours of this version or a later one is left alone. ERR_RETRY:
- * not reachable or refused for now; ERR_REJECT: somebody else's template has the name. */
+/* Makes sure that the template is there. Ours of this version or a later one is left alone.
+ * ERR_RETRY: not reachable or refused for now; ERR_REJECT: somebody else's template has the
+ * name. */
 bool template_put(struct server *server, const char *index, struct err *err) MUST_CHECK;
 
 /* The template's JSON, for tests and for people who own their templates. */

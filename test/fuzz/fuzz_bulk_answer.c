@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever a server answers, every item gets an outcome, and no item is done that was not said to be. */
+/* Whatever a server answers, every item gets an outcome, and no item is done that was not said
+ * to be. */
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers of real servers, recorded in test/fixtures/bulk, and answers that must not be believed. */
+/* Answers of real servers, recorded in test/fixtures/bulk, and answers that must not be
+ * believed. */
 #include "test/unit/unit.h"
 
 #include <stdio.h>
