@@ -114,6 +114,7 @@ class Progress:
         self.path = os.path.join(STATE, "broker.progress")
         self.time = 0.0  # time.monotonic() before the cluster was asked
         self.partitions = {}  # number: (low, end, committed)
+        self.dropped = 0  # records that the embedded broker dropped before the sink had them
 
     def read(self):
         try:
@@ -122,20 +123,18 @@ class Progress:
         except (OSError, ValueError):
             return
         self.time = float(head)
-        self.partitions = {}
+        before, self.partitions = self.partitions, {}
         for line in lines:
             topic, partition, low, end, committed = line.split()
             if topic == TOPIC:
                 self.partitions[int(partition)] = (int(low), int(end), int(committed))
+        for partition, (low, _, _) in self.partitions.items():
+            # Against what was committed before: since then the sink may have skipped to the new low.
+            self.dropped += max(0, low - max(before.get(partition, (0, 0, 0))[::2]))
 
     def waiting(self):
         """Records in the broker that the sink has not finished."""
         return sum(end - max(low, committed) for low, end, committed in self.partitions.values())
-
-    def dropped(self):
-        """Records that the broker dropped before the sink had finished them."""
-        return sum(low - max(committed, 0) for low, _, committed in self.partitions.values()
-                   if low > max(committed, 0))
 
     def covers(self, ends):
         return all(committed >= ends.get(partition, 0) or ends.get(partition, 0) == 0
@@ -179,7 +178,9 @@ class CleanPoint:
             pass
 
     def step(self, progress):
-        """Once a second."""
+        """Once a second. After records were dropped no later state is clean."""
+        if progress.dropped > 0:
+            return
         if self.copied is None:
             if time.monotonic() - self.tried >= CLEAN_SECONDS:
                 self.copy()
@@ -247,7 +248,6 @@ class Run:
         self.sink_values = {}
         self.started = time.monotonic()
         self.environment = {}
-        self.dropped = 0
         self.ends_before = 0  # records that the topic had already
 
     # The start
@@ -362,7 +362,6 @@ class Run:
         self.agent_values = metrics(PORTS["agent"]) or self.agent_values
         self.sink_values = metrics(PORTS["sink"]) or self.sink_values
         self.progress.read()
-        self.dropped = max(self.dropped, self.progress.dropped())
 
     def counters(self):
         finished = "tailrace_sink_finished_records_total"
@@ -448,16 +447,17 @@ class Run:
         self.read_counters()
         sink_ok = self.sink.stop()
         self.broker.stop()
-        if not self.options.real and drained and self.dropped == 0:
+        dropped = 0 if self.options.real else self.progress.dropped
+        if not self.options.real and drained and dropped == 0:
             self.clean.finish()
         self.screen.say("Last: " + self.counters())
         for program, ok in ((self.agent, agent_ok), (self.sink, sink_ok)):
             if not ok:
                 self.screen.say(f"{program.name} did not stop well ({program.end()}), last lines "
                                 f"from {program.log}:\n{program.last_lines()}")
-        if self.dropped > 0 and not self.options.real:
-            self.screen.say(f"The broker was full and dropped {self.dropped:,} records that the sink "
-                            "had not read; the next start ships them again.")
+        if dropped > 0:
+            self.screen.say(f"The broker was full and dropped up to {dropped:,} records that the "
+                            "sink had not read; the next start ships them again.")
         if not drained:
             self.screen.say(f"{self.progress.waiting():,} records had not reached the store; "
                             + ("they wait in Kafka." if self.options.real
@@ -465,7 +465,7 @@ class Run:
         if self.options.real:
             self.screen.say("Kafka and OpenSearch go on running; test/stack/down stops them.")
         os.unlink(os.path.join(STATE, "pids"))
-        return agent_ok and sink_ok and drained and self.dropped == 0
+        return agent_ok and sink_ok and drained and dropped == 0
 
     def abandon(self):
         """One of them died: the others still stop in order, quickly."""
