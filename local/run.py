@@ -129,7 +129,7 @@ class Progress:
             if topic == TOPIC:
                 self.partitions[int(partition)] = (int(low), int(end), int(committed))
         for partition, (low, _, _) in self.partitions.items():
-            # Against what was committed before: since then the sink may have skipped to the new low.
+            # Against what was committed before: since then the sink may have skipped the hole.
             self.dropped += max(0, low - max(before.get(partition, (0, 0, 0))[::2]))
 
     def waiting(self):
@@ -149,8 +149,8 @@ class CleanPoint:
 
     The state is copied; then the broker tells the end of each partition, which is behind everything
     the copy calls finished; once the sink's group has committed up to there, the copy is clean and
-    takes the place of the one before. `unclean` is a file that exists while the broker may hold what
-    is nowhere else."""
+    takes the place of the one before. `unclean` is a file that exists while the broker may hold
+    what is nowhere else."""
 
     def __init__(self):
         self.state = os.path.join(STATE, "agent")
@@ -300,7 +300,7 @@ class Run:
             self.environment["TAILRACE_OPENSEARCH"] = "http://" + opensearch
 
     def start_broker(self):
-        """The embedded broker; with --real the same program as an onlooker that makes the topics."""
+        """The embedded broker; with --real the same program as an onlooker that makes topics."""
         address = os.path.join(STATE, "broker.address")
         for path in (address, self.progress.path):
             if os.path.exists(path):
@@ -395,7 +395,8 @@ class Run:
         if self.options.real:
             query = '{"query":{"match":{"message":"GET"}},"sort":[{"@timestamp":"desc"}],"size":5}'
             address = self.environment["TAILRACE_OPENSEARCH"]
-            return (f"curl -s '{address}/local-logs/_search?pretty' -H 'Content-Type: application/json' -d '{query}'")
+            return (f"curl -s '{address}/local-logs/_search?pretty' "
+                    f"-H 'Content-Type: application/json' -d '{query}'")
         program = os.path.join(HERE, "search")
         beside = os.path.relpath(program)
         if len(beside) < len(program):
