@@ -12,6 +12,8 @@
 
 #include "core/assert.h"
 
+#define CHECKPOINT_UNIT ((uint64_t)1024 * 1024)
+
 struct generation *
 generation_add(struct catalog *catalog, struct generation_id id, const char *input,
                const char *path)
@@ -113,24 +115,31 @@ generation_hash(const void *bytes, size_t size)
     return XXH3_64bits(bytes, size);
 }
 
-/* Drops one of the older checkpoints, so that those left stand at growing distance from the newest. */
+/* Distances from the newest checkpoint in classes: below 1 MiB, 1 to 2, 2 to 4, … */
+static unsigned
+distance_class(const struct generation *generation, uint32_t index)
+{
+    uint64_t units = (generation->checkpoints[0].offset - generation->checkpoints[index].offset) /
+                     CHECKPOINT_UNIT;
+    unsigned class = 0;
+    while (units > 0) {
+        units /= 2;
+        class ++;
+    }
+    return class;
+}
+
+/* Drops one of the older checkpoints: the newer of two that are about as far away, else the oldest. */
 static void
 thin_checkpoints(struct generation *generation)
 {
-    struct checkpoint *points = generation->checkpoints;
-    uint32_t worst = generation->checkpoint_count - 1;
-    double worst_ratio = 2;
-    for (uint32_t i = 1; i + 1 < generation->checkpoint_count; i++) {
-        double gap = (double)(points[i - 1].offset - points[i + 1].offset);
-        double distance = (double)(points[0].offset - points[i + 1].offset) + 1;
-        if (gap / distance < worst_ratio && i > 1) {
-            worst_ratio = gap / distance;
-            worst = i;
-        }
-    }
-    generation->checkpoint_count--;
-    memmove(points + worst, points + worst + 1,
-            (generation->checkpoint_count - worst) * sizeof(points[0]));
+    uint32_t last = generation->checkpoint_count - 1;
+    uint32_t drop = 1;
+    while (drop < last && distance_class(generation, drop) != distance_class(generation, drop + 1))
+        drop++;
+    memmove(generation->checkpoints + drop, generation->checkpoints + drop + 1,
+            (last - drop) * sizeof(generation->checkpoints[0]));
+    generation->checkpoint_count = last;
 }
 
 void

@@ -247,6 +247,20 @@ known_elsewhere(struct agent *agent, struct file *other, const char *path)
     return true;
 }
 
+/* A link to a file that an input reads by its own path: the real path is the better name. */
+static bool
+is_link_to_listed(const struct agent *agent, const char *path)
+{
+    struct stat about;
+    char real[PATH_MAX];
+    if (lstat(path, &about) != 0 || !S_ISLNK(about.st_mode) || realpath(path, real) == NULL)
+        return false;
+    for (const struct input *input = agent->inputs; input != NULL; input = input->next)
+        if (input_matches(input->options, real))
+            return true;
+    return false;
+}
+
 static void
 discovered_file(void *context, const char *path)
 {
@@ -257,7 +271,7 @@ discovered_file(void *context, const char *path)
         input_refuses(discovery->input->options, agent->options->top.state_dir, path);
     if (refusal != NULL && !is_below(path, KAFKA_DATA))
         return;
-    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode))
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) || is_link_to_listed(agent, path))
         return;
     struct file *file = file_by_path(agent, path);
     bool same = file != NULL && file->device == (uint64_t)about.st_dev &&
@@ -424,6 +438,12 @@ files_changed(struct agent *agent, struct file *file)
     struct stat about;
     if (file->fd >= 0 && fstat(file->fd, &about) != 0)
         return; /* could not look: nothing is concluded */
+    /* What was known to be there: all of it when it became shorter, else what was seen of it before other
+     * bytes stood in its place. */
+    uint64_t known = file->read > file->scanned ? file->read : file->scanned;
+    bool shorter = file->fd >= 0 && (uint64_t)about.st_size < file->size;
+    if (!shorter && known < file->size)
+        file->size = known;
     agent_say(agent, LOG_LEVEL_INFO, "'%s' was truncated or rewritten at %llu of %llu bytes",
               file->path, (unsigned long long)file->read, (unsigned long long)file->size);
     metrics_add(

@@ -18,7 +18,7 @@ bool glob_match(const char *pattern, const char *path);
 bool glob_excludes(const char *pattern, const char *path);
 
 /* Calls back for what the pattern finds. `folder` hears of each folder that was looked into (a place to
- * watch), `file` of each entry that matches and is no folder. An error (not: not there) goes to `failed`,
+ * watch; maybe more than once), `file` of each entry that matches and is no folder. An error (not: not there) goes to `failed`,
  * and the walk goes on. Symbolic links to folders are followed, but not by `**`. */
 struct glob_walk {
     void (*folder)(void *context, const char *path);

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_state.c: agent/state.c and agent/journal.c: what was durable comes back, damage costs only what it
+ * touched. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants those first */
+#include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/journal.h"
+#include "agent/state.h"
+#include "core/buffer.h"
+
+struct world {
+    char folder[64];
+    struct catalog catalog;
+    struct state *state;
+    struct state_report report;
+};
+
+static void
+world_open(struct world *world)
+{
+    struct err err;
+    world->catalog = (struct catalog){0};
+    if (!state_open(&world->state, world->folder, &world->catalog, &world->report, &err))
+        fail_msg("%s", err.text);
+}
+
+static void
+world_close(struct world *world)
+{
+    state_free(world->state);
+    world->state = NULL;
+    catalog_done(&world->catalog);
+}
+
+static int
+setup(void **context)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    strcpy(world->folder, "/tmp/test_state.XXXXXX");
+    assert_non_null(mkdtemp(world->folder));
+    world_open(world);
+    *context = world;
+    return 0;
+}
+
+static int
+teardown(void **context)
+{
+    struct world *world = *context;
+    world_close(world);
+    static const char *const names[] = {"/journal", "/lock", "/journal.new", ""};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char path[128];
+        (void)snprintf(path, sizeof(path), "%s%s", world->folder, names[i]);
+        (void)remove(path);
+    }
+    free(world);
+    return 0;
+}
+
+/* Until everything put is on disk. */
+static void
+make_durable(struct world *world)
+{
+    struct err err;
+    while (state_waits(world->state)) {
+        state_sync(world->state);
+        struct pollfd fd = {.fd = state_fd(world->state), .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, 10000), 1);
+        if (!state_reap(world->state, &err))
+            fail_msg("%s", err.text);
+    }
+}
+
+static struct generation *
+add(struct world *world, const char *path, uint64_t committed)
+{
+    struct generation *generation = generation_new(&world->catalog, "input", path);
+    generation->part_size = 900000;
+    generation->device = 7;
+    generation->inode = committed + 1;
+    generation->head_size = 12;
+    generation->size = committed + 100;
+    generation_commit(generation, committed, committed * 3);
+    state_put_generation(world->state, generation);
+    return generation;
+}
+
+static const struct generation *
+find(const struct catalog *catalog, const char *path)
+{
+    const struct generation *at = catalog->first;
+    while (at != NULL && strcmp(at->path, path) != 0)
+        at = at->next;
+    return at;
+}
+
+static void
+what_was_durable_comes_back(void **context)
+{
+    struct world *world = *context;
+    struct generation *a = add(world, "/var/log/a", 100);
+    struct generation_id id = a->id;
+    (void)add(world, "/var/log/b", 200);
+    struct generation *c = add(world, "/var/log/c", 300);
+    state_put_input(world->state, "seen");
+    make_durable(world);
+    generation_commit(a, 150, 42);
+    state_put_progress(world->state, a);
+    assert_true(generation_add_cut(a, 180));
+    state_put_cut(world->state, a, 180);
+    state_forget(world->state, c);
+    make_durable(world);
+    world_close(world);
+
+    world_open(world);
+    assert_int_equal(world->report.generations, 2);
+    assert_int_equal(world->report.holes, 0);
+    assert_false(world->report.clean);
+    assert_false(world->report.foreign);
+    const struct generation *read = find(&world->catalog, "/var/log/a");
+    assert_non_null(read);
+    assert_int_equal(read->committed, 150);
+    assert_int_equal(read->checkpoints[0].hash, 42);
+    assert_int_equal(read->checkpoints[1].offset, 100);
+    assert_int_equal(read->id.random, id.random);
+    assert_int_equal(read->inode, 101);
+    assert_int_equal(read->cut_count, 1);
+    assert_int_equal(read->cuts[0], 180);
+    assert_true(state_input_seen(world->state, "seen"));
+    assert_false(state_input_seen(world->state, "other"));
+    assert_null(find(&world->catalog, "/var/log/c"));
+}
+
+static void
+stop_in_order_is_remembered(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    (void)add(world, "/a", 1);
+    assert_true(state_stop(world->state, &err));
+    world_close(world);
+    world_open(world);
+    assert_true(world->report.clean);
+    assert_true(world->report.last_wall_ms > 0);
+    assert_int_equal(world->report.generations, 1);
+}
+
+static void
+birth_is_durable_only_after_the_sync(void **context)
+{
+    struct world *world = *context;
+    make_durable(world);
+    (void)add(world, "/a", 1);
+    uint64_t sequence = state_sequence(world->state);
+    assert_true(state_durable(world->state) < sequence);
+    make_durable(world);
+    assert_true(state_durable(world->state) >= sequence);
+}
+
+static void
+second_owner_hears_who_has_it(void **context)
+{
+    struct world *world = *context;
+    struct catalog catalog = {0};
+    struct state_report report;
+    struct state *state;
+    struct err err;
+    assert_false(state_open(&state, world->folder, &catalog, &report, &err));
+    assert_int_equal(err.action, ERR_RETRY);
+    char pid[32];
+    (void)snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
+    assert_non_null(strstr(err.text, pid));
+}
+
+/* The journal's bytes, read back from the folder. */
+static size_t
+journal_bytes(const struct world *world, unsigned char *out, size_t out_max)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/journal", world->folder);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    ssize_t size = read(fd, out, out_max);
+    assert_true(size > 0);
+    (void)close(fd);
+    return (size_t)size;
+}
+
+static size_t
+parse(const unsigned char *bytes, size_t size, struct state_report *report)
+{
+    struct catalog catalog = {0};
+    struct err err;
+    if (!state_parse(bytes, size, &catalog, report, &err))
+        assert_int_equal(err.action, ERR_STOP);
+    size_t count = catalog.count;
+    for (const struct generation *at = catalog.first; at != NULL; at = at->next)
+        assert_true(at->committed == 100 || at->committed == 200 || at->committed == 300);
+    catalog_done(&catalog);
+    return count;
+}
+
+static void
+one_garbled_byte_costs_one_record_and_is_reported(void **context)
+{
+    struct world *world = *context;
+    (void)add(world, "/a", 100);
+    (void)add(world, "/b", 200);
+    (void)add(world, "/c", 300);
+    make_durable(world);
+    static unsigned char bytes[8192];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    struct state_report report;
+    assert_int_equal(parse(bytes, size, &report), 3);
+    for (size_t i = 0; i < size; i++) {
+        for (int bit = 0; bit < 8; bit += 3) {
+            bytes[i] ^= (unsigned char)(1 << bit);
+            size_t count = parse(bytes, size, &report);
+            assert_true(count >= 2);
+            assert_true(report.holes > 0);
+            bytes[i] ^= (unsigned char)(1 << bit);
+        }
+    }
+}
+
+static void
+journal_cut_anywhere_gives_what_is_whole(void **context)
+{
+    struct world *world = *context;
+    (void)add(world, "/a", 100);
+    (void)add(world, "/b", 200);
+    (void)add(world, "/c", 300);
+    make_durable(world);
+    static unsigned char bytes[8192];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    struct state_report report;
+    size_t before = 0;
+    for (size_t cut = 0; cut <= size; cut++) {
+        size_t count = parse(bytes, cut, &report);
+        assert_true(count >= before);
+        assert_true(count <= before + 1);
+        before = count;
+    }
+    assert_int_equal(before, 3);
+}
+
+static void
+damaged_journal_is_written_anew(void **context)
+{
+    struct world *world = *context;
+    (void)add(world, "/a", 100);
+    (void)add(world, "/b", 200);
+    make_durable(world);
+    world_close(world);
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/journal", world->folder);
+    int fd = open(path, O_WRONLY | O_APPEND);
+    assert_int_equal(write(fd, "garbage", 7), 7);
+    (void)close(fd);
+    world_open(world);
+    assert_int_equal(world->report.holes, 1);
+    assert_int_equal(world->report.damaged_bytes, 7);
+    assert_int_equal(world->report.generations, 2);
+    make_durable(world);
+    world_close(world);
+    world_open(world);
+    assert_int_equal(world->report.holes, 0);
+    assert_int_equal(world->report.generations, 2);
+}
+
+/* Whole records that mean nonsense must not get past the reader either. */
+static void
+nonsense_in_a_whole_record_is_refused(void **context)
+{
+    (void)context;
+    struct buffer journal;
+    buffer_init(&journal, 65536);
+    for (unsigned type = 0; type < 12; type++)
+        for (unsigned size = 0; size < 200; size += 7) {
+            unsigned char payload[200];
+            memset(payload, 0xFF, sizeof(payload));
+            journal_append(&journal, (uint16_t)(type == 1 ? 2 : type), payload, size);
+        }
+    struct state_report report;
+    assert_int_equal(parse((const unsigned char *)journal.bytes, journal.size, &report), 0);
+    buffer_done(&journal);
+}
+
+static void
+long_life_is_compacted(void **context)
+{
+    struct world *world = *context;
+    struct generation *a = add(world, "/a", 100);
+    make_durable(world);
+    size_t largest = 0;
+    for (uint64_t i = 1; i <= 100; i++) {
+        for (uint64_t k = 0; k < 1000; k++) {
+            generation_commit(a, 100 + i * 1000 + k, 1);
+            state_put_progress(world->state, a);
+        }
+        make_durable(world);
+        if (state_size(world->state) > largest)
+            largest = state_size(world->state);
+    }
+    assert_true(largest > 4000000);
+    assert_true(state_size(world->state) < 5000000);
+    world_close(world);
+    world_open(world);
+    assert_int_equal(world->report.generations, 1);
+    assert_int_equal(world->catalog.first->committed, 100 + 100 * 1000 + 999);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_was_durable_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(stop_in_order_is_remembered, setup, teardown),
+        cmocka_unit_test_setup_teardown(birth_is_durable_only_after_the_sync, setup, teardown),
+        cmocka_unit_test_setup_teardown(second_owner_hears_who_has_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_garbled_byte_costs_one_record_and_is_reported, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(journal_cut_anywhere_gives_what_is_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_journal_is_written_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense_in_a_whole_record_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_life_is_compacted, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
