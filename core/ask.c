@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ask.c: see ask.h. One question at a time; its states:
  *     IDLE -> WAITING (asker) -> SERVING (loop) -> DONE (loop) -> IDLE (asker)
- * An asker that gives up leaves WAITING as IDLE, or SERVING as ABANDONED, which the loop makes IDLE. */
+ * An asker that gives up leaves WAITING as IDLE, or SERVING as ABANDONED, which the loop makes
+ * IDLE. */
 #include "core/ask.h"
 
 #include <errno.h>

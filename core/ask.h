@@ -18,9 +18,11 @@ bool ask_new(struct ask **out, struct err *err) MUST_CHECK;
 void ask_free(struct ask *ask); /* after the HTTP endpoint has stopped; NULL is fine */
 
 int ask_fd(const struct ask *ask); /* readable when a question waits: for the loop's poll */
-void ask_serve(struct ask *ask, ask_answer *answer, void *context); /* the loop; returns at once if none */
+/* The loop; returns at once when nobody asks. */
+void ask_serve(struct ask *ask, ask_answer *answer, void *context);
 
 /* Any other thread. False with ERR_RETRY when the loop did not answer in time. */
-bool ask_loop(struct ask *ask, const char *question, struct buffer *out, struct err *err) MUST_CHECK;
+bool ask_loop(struct ask *ask, const char *question, struct buffer *out,
+              struct err *err) MUST_CHECK;
 
 #endif

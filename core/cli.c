@@ -112,8 +112,8 @@ check_arguments(const struct cli *cli, const struct cli_verb *verb, struct err *
     return true;
 }
 
-/* Sorts the words: ours into `out`, the verb's to the front of argv. False: -c without file, or an unknown
- * word before the verb. `*help`: it was asked for somewhere. */
+/* Sorts the words: ours into `out`, the verb's to the front of argv. False: -c without file, or an
+ * unknown word before the verb. `*help`: it was asked for somewhere. */
 static bool
 sort_words(struct cli *out, int argc, char **argv, const struct cli_verb *verbs, size_t verb_count,
            bool *help, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cli.h: the command line that all programs share: PROGRAM [VERB] [-c FILE] [VERB's arguments].
- * Verbs come from a table; `-t` is `check`, `-V` `version`, `-h` help of the program or of the verb,
- * `--reference` is `reference`. The first verb of the table is the default. */
+ * Verbs come from a table; `-t` is `check`, `-V` `version`, `-h` help of the program or of the
+ * verb, `--reference` is `reference`. The first verb of the table is the default. */
 #ifndef CORE_CLI_H
 #define CORE_CLI_H
 
@@ -31,10 +31,10 @@ struct cli {
 /* False with ERR_CONFIG for a bad command line (exit 2; the text names the nearest verb). Help and
  * version are verbs "help" and "version" that main prints with the functions below. -c and -h are
  * understood everywhere before a "--". Of a verb's arguments only this is checked here: one that
- * begins with a word that is not in [ ] must be there, and a verb of none but [-flags] takes no others.
- * Moves words within argv. */
-bool cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *verbs, size_t verb_count,
-               const char *config_default, struct err *err) MUST_CHECK;
+ * begins with a word that is not in [ ] must be there, and a verb of none but [-flags] takes no
+ * others. Moves words within argv. */
+bool cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *verbs,
+               size_t verb_count, const char *config_default, struct err *err) MUST_CHECK;
 void cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
                     size_t verb_count, const char *config_default);
 void cli_print_verb_help(const char *program, const struct cli_verb *verb,

@@ -22,7 +22,8 @@ void health_free(struct health *health); /* NULL is fine */
 void health_beat(struct health *health); /* the data loop, each turn; an atomic store */
 
 /* `name` is a literal ("kafka"); `reason` NULL or "" is fine, else a sentence for a person. */
-void health_set(struct health *health, enum health_scope scope, const char *name, const char *reason);
+void health_set(struct health *health, enum health_scope scope, const char *name,
+                const char *reason);
 
 /* Append "ok" or the reasons, one a line, as "kafka: cannot reach …"; the result is the verdict. */
 bool health_alive(struct health *health, struct buffer *out);

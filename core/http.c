@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http.c: see http.h. libmicrohttpd runs one thread with epoll; a handler builds its whole answer before
- * the first byte goes out, so a slow client holds memory, never the thread. */
+/* http.c: see http.h. libmicrohttpd runs one thread with epoll; a handler builds its whole answer
+ * before the first byte goes out, so a slow client holds memory, never the thread. */
 #include "core/http.h"
 
 #include <arpa/inet.h>
@@ -65,8 +65,8 @@ read_weight(const char *text)
     return weight > 1000 ? 1000 : weight;
 }
 
-/* The weight that an Accept-like header gives to a word: 0 when absent or refused, else up to 1000. Of
- * several entries of the word, as Prometheus sends for versions, the greatest counts. */
+/* The weight that an Accept-like header gives to a word: 0 when absent or refused, else up to 1000.
+ * Of several entries of the word, as Prometheus sends for versions, the greatest counts. */
 static int
 header_weight(const char *header, const char *word)
 {
@@ -229,7 +229,8 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
         return send_response(connection, &response);
     }
 
-    /* The first call has the headers only; a body, if any, is read and thrown away before the answer. */
+    /* The first call has the headers only; a body, if any, is read and thrown away before the
+     * answer. */
     static int seen;
     if (*con_cls == NULL) {
         *con_cls = &seen;
@@ -334,13 +335,15 @@ http_check_listen(const char *listen, struct err *err)
 static unsigned
 socket_port(int fd)
 {
-    struct sockaddr_storage address;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {0};
     socklen_t size = sizeof(address);
-    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+    if (getsockname(fd, &address.any, &size) != 0)
         return 0;
-    return address.ss_family == AF_INET6
-               ? ntohs(((struct sockaddr_in6 *)(void *)&address)->sin6_port)
-               : ntohs(((struct sockaddr_in *)(void *)&address)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 bool

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* http.h: the embedded endpoint (libmicrohttpd), on one thread of its own.
- * GET and HEAD only; gzip when the client accepts it and it helps. /metrics, /healthz and /readyz are
- * built in; the program adds its own pages. Handlers run on the endpoint's thread. */
+ * GET and HEAD only; gzip when the client accepts it and it helps. /metrics, /healthz and /readyz
+ * are built in; the program adds its own pages. Handlers run on the endpoint's thread. */
 #ifndef CORE_HTTP_H
 #define CORE_HTTP_H
 
@@ -22,7 +22,8 @@ struct http_response {
     struct buffer body;       /* limit HTTP_BODY_MAX */
 };
 
-/* The value of a query parameter, decoded, "" when it has none, NULL when absent; valid in the handler. */
+/* The value of a query parameter, decoded, "" when it has none, NULL when absent; valid in the
+ * handler. */
 const char *http_query(const struct http_request *request, const char *name);
 
 typedef void http_handler(void *context, const struct http_request *request,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* metrics.c: see metrics.h. Values live twice: `live` is the data thread's alone, `shown` is what pages
- * show. A series owns consecutive slots of both: one, or for a histogram a count per bucket, the count
- * above the last, and the sum. Which series there are is written down for pages in a layout, which never
- * changes: when series came or went, the next publish makes a new one. The lock guards `shown` and
- * `layout`; both sides hold it for no longer than a copy of the values takes. */
+/* metrics.c: see metrics.h. Values live twice: `live` is the data thread's alone, `shown` is what
+ * pages show. A series owns consecutive slots of both: one, or for a histogram a count per bucket,
+ * the count above the last, and the sum. Which series there are is written down for pages in a
+ * layout, which never changes: when series came or went, the next publish makes a new one. The lock
+ * guards `shown` and `layout`; both sides hold it for no longer than a copy of the values takes. */
 #include "core/metrics.h"
 
 #include <dirent.h>
@@ -188,8 +188,8 @@ character_size(const char *text)
     return bad ? 0 : size;
 }
 
-/* Writes a label's value, escaped and at most `room` bytes: a page with one byte that is no UTF-8 is
- * refused whole, so such bytes become '?'. A value too long is cut at a character. */
+/* Writes a label's value, escaped and at most `room` bytes: a page with one byte that is no UTF-8
+ * is refused whole, so such bytes become '?'. A value too long is cut at a character. */
 static size_t
 put_label_value(char *out, size_t room, const char *value)
 {
@@ -261,8 +261,8 @@ grow_slots(struct metrics *metrics, uint32_t count)
     return true;
 }
 
-/* An entry of `series` with its slots, one of the family's unused ones if there is any. SERIES_END: no
- * memory. */
+/* An entry of `series` with its slots, one of the family's unused ones if there is any. SERIES_END:
+ * no memory. */
 static uint32_t
 take_entry(struct metrics *metrics, size_t family)
 {
@@ -647,6 +647,7 @@ put_families(const struct metrics *metrics, const struct layout *layout, const u
     for (size_t i = 0; i < layout->count; i++) {
         const struct layout_series *series = &layout->series[i];
         const struct metric_family *about = &metrics->families[series->family];
+        ASSERT(values != NULL);
         const uint64_t *slots = values + series->slot;
         if (i == 0 || series->family != layout->series[i - 1].family)
             put_head(out, about->name, types[about->type], about->help, page);

@@ -13,13 +13,14 @@
 struct buffer;
 struct option;
 
-/* Reads a scalar value of `option` into `member`: every kind but TEXTS, MAP and TEXT. Errors have no
- * place and end a sentence that names the option: "is 'lots', …". `shown` is what may be printed. */
+/* Reads a scalar value of `option` into `member`: every kind but TEXTS, MAP and TEXT. Errors have
+ * no place and end a sentence that names the option: "is 'lots', …". `shown` is what may be
+ * printed. */
 bool option_value_read(const struct option *option, const char *text, const char *shown,
                        void *member, struct err *err) MUST_CHECK;
 
-/* Appends `text` with ${NAME}, ${NAME:-default} and $$ replaced. `*secret` becomes true when a variable
- * whose name says so had a part in it: then `out` must not be printed. */
+/* Appends `text` with ${NAME}, ${NAME:-default} and $$ replaced. `*secret` becomes true when a
+ * variable whose name says so had a part in it: then `out` must not be printed. */
 bool option_value_expand(const char *text, struct buffer *out, bool *secret,
                          struct err *err) MUST_CHECK;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* options.c: from YAML files to a program's struct; see options.h.
  * The files wait in one list: the first is the one asked for, `include` appends to its end. Each is
- * parsed into a document, which the tables walk: three levels, so there is nothing to recurse into and
- * an alias costs no more than what is copied from it, which the arena bounds. */
+ * parsed into a document, which the tables walk: three levels, so there is nothing to recurse into
+ * and an alias costs no more than what is copied from it, which the arena bounds. */
 #include "core/options.h"
 
 #include <errno.h>
@@ -462,7 +462,7 @@ fill_element(struct loader *loader, size_t index, const yaml_node_t *node)
         return false;
 
     char *element = *array + *count * section->element_size;
-    struct option_place *places = options->settings[index];
+    struct option_place *places = options->settings[index].places;
     memset(places, 0, section->option_count * sizeof(*places)); /* they are of one element */
     if (section->place_offset != SIZE_MAX)
         *(struct option_place *)(void *)(element + section->place_offset) =
@@ -496,7 +496,7 @@ fill_section(struct loader *loader, size_t index, const yaml_node_t *node, unsig
     if (section->shape != OPTION_SHAPE_SEQUENCE) {
         if (node->type == YAML_MAPPING_NODE)
             return fill_struct(loader, section, node, options->root + section->offset,
-                               options->settings[index]);
+                               options->settings[index].places);
         (void)err_set(loader->err, ERR_CONFIG, 0, "'%s' must be a mapping, one 'key: value' a line",
                       section->key);
         return fail_at(loader, line);
@@ -531,7 +531,8 @@ add_source(struct loader *loader, const char *path, unsigned line)
     return true;
 }
 
-/* `pattern` as seen from the folder of the file that names it; that folder's own name is no glob. */
+/* `pattern` as seen from the folder of the file that names it; that folder's own name is no glob.
+ * */
 static bool
 join_pattern(const char *file, const char *pattern, bool escape, struct buffer *out)
 {
@@ -635,7 +636,7 @@ walk_key(struct loader *loader, const yaml_node_t *key, const yaml_node_t *value
     struct target target = {option, "", line_of(key)};
     return set_option(loader, &target, value,
                       option_member(option, options->root + section->offset),
-                      &options->settings[top][option - section->options]);
+                      &options->settings[top].places[option - section->options]);
 }
 
 static bool
@@ -805,9 +806,9 @@ begin(struct loader *loader, const char *name)
 
     for (size_t i = 0; i < schema->section_count; i++) {
         const struct option_section *section = &schema->sections[i];
-        options->settings[i] =
-            arena_take(arena, section->option_count * sizeof(**options->settings));
-        if (options->settings[i] == NULL)
+        options->settings[i].places =
+            arena_take(arena, section->option_count * sizeof(struct option_place));
+        if (options->settings[i].places == NULL)
             return fail_memory(loader);
         if (section->shape != OPTION_SHAPE_SEQUENCE &&
             !fill_defaults(loader, section, options->root + section->offset))
@@ -827,7 +828,7 @@ finish(struct loader *loader)
         if (section->shape == OPTION_SHAPE_SEQUENCE ||
             (section->shape == OPTION_SHAPE_OPTIONAL && !named))
             continue;
-        if (!check_required(loader, section, options->settings[i],
+        if (!check_required(loader, section, options->settings[i].places,
                             named ? place->file : options->name, named ? place->line : 1))
             return false;
     }
@@ -912,7 +913,7 @@ setting_place(const struct options *options, size_t section, const char *key)
     const struct option *option = find_option(&schema->sections[section], key);
     if (option == NULL)
         return (struct option_place){0};
-    return options->settings[section][option - schema->sections[section].options];
+    return options->settings[section].places[option - schema->sections[section].options];
 }
 
 struct option_place

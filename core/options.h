@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* options.h: one table per program is the only source of struct, defaults, checks and reference.
- * A section is a mapping (one struct) or a sequence of mappings (an array of structs). The table is an
- * X-macro list in the program's options.def:
+ * A section is a mapping (one struct) or a sequence of mappings (an array of structs). The table is
+ * an X-macro list in the program's options.def:
  *
  *     #define HTTP_OPTIONS(OPTION) \\
  *         OPTION(TEXT, listen, ":10464", "", "", RESTART, "Address and port of the HTTP endpoint.")
  *
- * fields: kind, key and member name, default (NULL: must be given), min, max, RELOAD or RESTART, help.
- * For CHOICE `min` lists the words ("raw|json") and the member is the word's index. min and max are
- * written like values ("1KiB", "5s"); "" is no limit. SIZE is in bytes, DURATION in milliseconds.
+ * fields: kind, key and member name, default (NULL: must be given), min, max, RELOAD or RESTART,
+ * help. For CHOICE `min` lists the words ("raw|json") and the member is the word's index. min and
+ * max are written like values ("1KiB", "5s"); "" is no limit. SIZE is in bytes, DURATION in
+ * milliseconds.
  *
- * Values may hold ${NAME} and ${NAME:-default} from the environment ($$ is a dollar sign). The top-level
- * key `include` takes paths or globs, relative to the file that holds them; a file comes after the one
- * that includes it, matches of a glob in the order of their names. Sequences of several files are joined;
- * a scalar or MAP set twice is an error that names both places, and so is a file included twice. A section
- * without anything in it is all defaults. Every error carries file and line, and an unknown key the nearest
- * known one. Values of variables whose name says PASS(WORD), SECRET, TOKEN, KEY or CREDENTIAL are in no
- * error of this module. */
+ * Values may hold ${NAME} and ${NAME:-default} from the environment ($$ is a dollar sign). The
+ * top-level key `include` takes paths or globs, relative to the file that holds them; a file comes
+ * after the one that includes it, matches of a glob in the order of their names. Sequences of
+ * several files are joined; a scalar or MAP set twice is an error that names both places, and so is
+ * a file included twice. A section without anything in it is all defaults. Every error carries file
+ * and line, and an unknown key the nearest known one. Values of variables whose name says
+ * PASS(WORD), SECRET, TOKEN, KEY or CREDENTIAL are in no error of this module. */
 #ifndef CORE_OPTIONS_H
 #define CORE_OPTIONS_H
 
@@ -83,16 +84,23 @@ struct option {
 
 /* Makes table entries of a list; OPTION_STRUCT names the struct while it is expanded. */
 #define OPTION_ENTRY(kind, member, initial, min, max, reload, help)                                \
-    {#member, OPTION_##kind, offsetof(OPTION_STRUCT, member), initial, min, max,                   \
-     OPTION_IS_##reload, help},
+    {                                                                                              \
+        #member,                                                                                   \
+        OPTION_##kind,                                                                             \
+        offsetof(OPTION_STRUCT, member),                                                           \
+        initial,                                                                                   \
+        min,                                                                                       \
+        max,                                                                                       \
+        OPTION_IS_##reload,                                                                        \
+        help},
 #define OPTION_IS_RELOAD true
 #define OPTION_IS_RESTART false
 
 enum option_shape {
     OPTION_SHAPE_TOP,      /* the keys of the file's top level */
     OPTION_SHAPE_MAPPING,  /* always there, all defaults when the file does not name it */
-    OPTION_SHAPE_OPTIONAL, /* a mapping, plus a bool at count_offset that says if the file named it */
-    OPTION_SHAPE_SEQUENCE, /* pointer at `offset`, size_t at count_offset, elements of element_size */
+    OPTION_SHAPE_OPTIONAL, /* a mapping; a bool at count_offset says if the file named it */
+    OPTION_SHAPE_SEQUENCE, /* pointer at `offset`, size_t at count_offset, element_size each */
 };
 
 struct option_section {
@@ -127,25 +135,27 @@ bool options_parse(struct options **out, const struct options_schema *schema, co
 void options_free(struct options *options); /* NULL is fine */
 const void *options_root(const struct options *options);
 
-/* Where a file set this option, else where its section begins, else line 1 of the first file: for checks
- * that a table cannot make. "" is the section of the top level. Borrowed from `options`. */
-struct option_place options_place(const struct options *options, const char *section, const char *key);
+/* Where a file set this option, else where its section begins, else line 1 of the first file: for
+ * checks that a table cannot make. "" is the section of the top level. Borrowed from `options`. */
+struct option_place options_place(const struct options *options, const char *section,
+                                  const char *key);
 
-/* Puts "file:line: " of the option in front of the text, when the file set it; for checks that the table
- * cannot do. `section` is "" for the top level; not for sequences, whose elements have a place. Returns
- * false. */
+/* Puts "file:line: " of the option in front of the text, when the file set it; for checks that the
+ * table cannot do. `section` is "" for the top level; not for sequences, whose elements have a
+ * place. Returns false. */
 bool options_blame(const struct options *options, const char *section, const char *key,
                    struct err *err);
 
-/* Appends the name of each option that differs and cannot be reloaded, one a line; true if any does.
- * Elements of sequences are paired by their `name` or else by their place. */
+/* Appends the name of each option that differs and cannot be reloaded, one a line; true if any
+ * does. Elements of sequences are paired by their `name` or else by their place. */
 bool options_need_restart(const struct options *before, const struct options *after,
                           struct buffer *names);
 
 /* Markdown for conf/REFERENCE.md, and the text of `reference`. */
 void options_reference(const struct options_schema *schema, struct buffer *out);
 
-/* Also used for command-line values. False with ERR_CONFIG that says what a good value looks like. */
+/* Also used for command-line values. False with ERR_CONFIG that says what a good value looks like.
+ * */
 bool option_parse_size(const char *text, uint64_t *out, struct err *err) MUST_CHECK;
 bool option_parse_duration(const char *text, uint64_t *out_ms, struct err *err) MUST_CHECK;
 

@@ -6,15 +6,20 @@
 #include "core/arena.h"
 #include "core/options.h"
 
+/* Where the options of a section were set, in the order of its table; line 0: nowhere. Those of a
+ * list are of the element that is being read. */
+struct option_settings {
+    struct option_place *places;
+};
+
 /* One per loaded configuration; everything it points to is in its arena. */
 struct options {
     const struct options_schema *schema;
     struct arena arena;
-    const char *name;              /* of the first file */
-    char *root;                    /* the program's struct */
-    struct option_place *sections; /* one per section: where it was named first */
-    struct option_place *
-        *settings; /* per section, one per option: where it was set; line 0: nowhere */
+    const char *name;                 /* of the first file */
+    char *root;                       /* the program's struct */
+    struct option_place *sections;    /* one per section: where it was named first */
+    struct option_settings *settings; /* one per section */
 };
 
 /* The member of an option in its struct, be it the root's part or an element. */

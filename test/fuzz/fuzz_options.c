@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever the bytes of a configuration: it is loaded, or refused in one line that names the file; what is
- * loaded can be compared with itself. */
+/* Whatever the bytes of a configuration: it is loaded, or refused in one line that names the file;
+ * what is loaded can be compared with itself. */
 #include "core/options.h"
 
 #include <stdint.h>
