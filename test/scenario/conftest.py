@@ -7,6 +7,7 @@ fails. Servers that a run started are stopped at its end unless TAILRACE_STACK_K
 
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -45,8 +46,9 @@ def stack():
 def folder(request):
     base = os.environ.get("TAILRACE_TEST_DIR") or tempfile.gettempdir()
     Path(base).mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=f"tailrace-{request.node.name[:40]}-".replace("/", "_"),
-                                 dir=base))
+    # No brackets in it: inputs name it in globs.
+    name = re.sub("[^A-Za-z0-9]+", "_", request.node.name)[:40]
+    path = Path(tempfile.mkdtemp(prefix=f"tailrace-{name}-", dir=base))
     yield path
     if getattr(request.node, "has_failed", False):
         print(f"\nconfigurations, logs and state are kept in {path}", file=sys.stderr)

@@ -207,7 +207,7 @@ def test_a_long_line_that_is_still_being_written_is_the_same_parts(kafka, topic,
 
 
 def test_bytes_that_are_no_utf8_are_repaired_and_flagged(kafka, topic, logs, make_agent):
-    lines = [b"plain", b"caf\xe9 au lait", b"\xff\xfe\x00 bom", b"cut \xe6\x97", b"nul \x00 byte",
+    lines = [b"x" * 2000, b"caf\xe9 au lait", b"\xff\xfe\x00 bom", b"cut \xe6\x97", b"nul \x00 byte",
              b"surrogate \xed\xa0\x80", b"overlong \xc0\xaf", "fine ü".encode(),
              b"high \xf4\x90\x80\x80 end", b"cr at the end\r"]
     append(logs / "a.log", *lines)
@@ -218,6 +218,18 @@ def test_bytes_that_are_no_utf8_are_repaired_and_flagged(kafka, topic, logs, mak
         flagged = event.get("log.flags", [])
         broken = "\ufffd" in message_of(line)
         assert flagged == (["invalid_utf8"] if broken else []), (line, event)
+
+
+def test_a_binary_file_is_refused_with_a_warning_and_a_count(kafka, topic, logs, make_agent):
+    (logs / "data.log").write_bytes(b"\0\1\2\3" * 1000 + b"\n")
+    append(logs / "text.log", b"text")
+    agent = make_agent(kafka.servers, topic, [{"name": "logs", "paths": [str(logs / "*.log")]}])
+    agent.start(wait="ready")
+    assert messages(arrive(kafka, topic, 1, agent)) == ["text"]
+    agent.wait_metric("tailrace_agent_refused_files_total", 1, input="logs")
+    assert agent.logged("binary") and agent.logged("data.log"), agent.tail()
+    agent.stop()
+    assert kafka.total(topic) == 1
 
 
 def test_empty_lines_are_skipped_and_counted(kafka, topic, logs, make_agent):

@@ -12,7 +12,7 @@ FORGED = b'{"create":{"_index":"forged","_id":"forged"}}\n{"message":"smuggled"}
 
 
 def pretty(message):
-    return json.dumps({"@timestamp": TIME, "message": message, "list": [1, {"a": None}]},
+    return json.dumps({"@timestamp": TIME, "message": message, "list": [{"a": None}, {"a": "\n"}]},
                       indent=2).encode()
 
 
