@@ -24,7 +24,8 @@ enum metric_page { METRIC_PAGE_TEXT /* 0.0.4 */, METRIC_PAGE_OPENMETRICS /* 1.0.
 
 /* metrics.def:  METRIC(symbol, TYPE, "tailrace_agent_events_total", "input", "Events that …")
  * label names are separated by commas, "" for none. `symbol` becomes an index into the table.
- *     enum { #define METRIC(symbol, …) symbol, … };  const struct metric_family families[] = {…}; */
+ *     enum { #define METRIC(symbol, …) symbol, … };
+ *     const struct metric_family families[] = { … }; */
 struct metric_family {
     const char *name; /* with its unit and, for a counter, _total */
     enum metric_type type;

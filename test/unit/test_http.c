@@ -225,6 +225,9 @@ the_form_of_metrics_is_negotiated(void **state)
          "escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1\r\n",
          true},
         {"Accept: text/plain;version=0.0.4, application/openmetrics-text;q=0.5\r\n", false},
+        {"Accept: application/openmetrics-text;q=0.9,text/plain;q=0.5,"
+         "application/openmetrics-text;version=0.0.1;q=0.1\r\n",
+         true},
         {"Accept: application/openmetrics-text;q=0, */*\r\n", false},
         {"Accept: application/openmetrics-text; q=nan;;q=;,,;\r\n", true},
         {"Accept: application/openmetrics-text;version=\"q=0\"\r\n", true},
