@@ -8,7 +8,7 @@
 void
 assert_failed(const char *expression, const char *file, int line, const char *function)
 {
-    fprintf(stderr, "<2>assertion failed: %s, in %s at %s:%d: this is a bug in tailrace\n", expression,
-            function, file, line);
+    fprintf(stderr, "<2>assertion failed: %s, in %s at %s:%d: this is a bug in tailrace\n",
+            expression, function, file, line);
     abort();
 }

@@ -20,14 +20,14 @@ struct buffer {
 };
 
 void buffer_init(struct buffer *buffer, size_t size_max);
-void buffer_done(struct buffer *buffer); /* NULL is fine */
+void buffer_done(struct buffer *buffer);  /* NULL is fine */
 void buffer_clear(struct buffer *buffer); /* keeps the memory, forgets content and failure */
 void buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 void buffer_text(struct buffer *buffer, const char *text);
 void buffer_format(struct buffer *buffer, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Room for `size` more bytes at the end, NULL when there is none; `size` of the buffer is unchanged:
- * the caller adds what it wrote. */
+/* Room for `size` more bytes at the end, NULL when there is none; `size` of the buffer is
+ * unchanged: the caller adds what it wrote. */
 char *buffer_reserve(struct buffer *buffer, size_t size) MUST_CHECK;
 
 /* A '\0' behind the content, not counted in `size`. "" when the buffer failed while empty. */

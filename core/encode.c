@@ -22,8 +22,8 @@ static const unsigned char escape_size[128] = {
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 };
 
-/* Bytes of plain text (no control, quote, backslash, nothing above 0x7f) at the start of `text`, copied
- * to `out`; `size` bounds both. */
+/* Bytes of plain text (no control, quote, backslash, nothing above 0x7f) at the start of `text`,
+ * copied to `out`; `size` bounds both. */
 static size_t
 copy_plain(char *out, const unsigned char *text, size_t size)
 {
@@ -67,8 +67,9 @@ put_escape(char *out, unsigned char byte)
     out[5] = hex[byte & 15];
 }
 
-/* The UTF-8 sequence at `text`, whose first byte is above 0x7f: its size when well-formed (`valid`), else
- * the size of its maximal ill-formed part, which one replacement stands for (Unicode 15, 3.9, D93b). */
+/* The UTF-8 sequence at `text`, whose first byte is above 0x7f: its size when well-formed
+ * (`valid`), else the size of its maximal ill-formed part, which one replacement stands for
+ * (Unicode 15, 3.9, D93b). */
 static size_t
 utf8_measure(const unsigned char *text, size_t size, bool *valid)
 {
@@ -112,7 +113,8 @@ encode_json(char *out, size_t out_max, const char *text, size_t size)
     while (done.taken < size) {
         size_t left = size - done.taken;
         size_t room = out_max - done.written;
-        size_t plain = copy_plain(out + done.written, bytes + done.taken, left < room ? left : room);
+        size_t plain =
+            copy_plain(out + done.written, bytes + done.taken, left < room ? left : room);
         done.taken += plain;
         done.written += plain;
         if (done.taken == size)

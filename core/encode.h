@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* encode.h: raw bytes to the inside of a JSON string, at memory speed, repaired to valid UTF-8.
- * '"', '\\' and control bytes are escaped; each maximal ill-formed part of a UTF-8 sequence (Unicode
- * 15, table 3-7) becomes U+FFFD. Everything else is copied. No allocation, no state, thread safe. */
+ * '"', '\\' and control bytes are escaped; each maximal ill-formed part of a UTF-8 sequence
+ * (Unicode 15, table 3-7) becomes U+FFFD. Everything else is copied. No allocation, no state,
+ * thread safe. */
 #ifndef CORE_ENCODE_H
 #define CORE_ENCODE_H
 
@@ -20,7 +21,8 @@ struct encode_result {
 };
 
 /* Encodes as much of `text` as fits into `out_max` bytes: a result with `taken` == `size` is all.
- * The cut depends on the bytes and on `out_max` alone. `out_max` of at least 6 always makes progress. */
+ * The cut depends on the bytes and on `out_max` alone. `out_max` of at least 6 always makes
+ * progress. */
 struct encode_result encode_json(char *out, size_t out_max, const char *text, size_t size);
 
 /* Appends `text` as a whole JSON string with its quotes. */

@@ -52,5 +52,5 @@ err_put_errno(struct err *err, enum err_action action, int number, const char *f
     va_end(args);
     char reason[128];
     err_put_set(err, action, number, "cannot %.*s: %s", ERR_TEXT_MAX - 160, what,
-                   strerror_r(number, reason, sizeof(reason)));
+                strerror_r(number, reason, sizeof(reason)));
 }

@@ -12,7 +12,7 @@
 
 #include "core/assert.h"
 
-#define KEY_TAIL_MAX 500   /* Elasticsearch refuses an _id above 512 bytes */
+#define KEY_TAIL_MAX 500 /* Elasticsearch refuses an _id above 512 bytes */
 #define OFFSET_TEXT_SIZE 16
 #define HASH_TEXT_SIZE 16
 

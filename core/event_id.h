@@ -19,7 +19,8 @@ struct generation_id {
     uint64_t random;
 };
 
-/* From getrandom(2): never blocks after boot, cannot repeat after fork or a VM copy made before it. */
+/* From getrandom(2): never blocks after boot, cannot repeat after fork or a VM copy made before it.
+ * */
 struct generation_id generation_id_new(void);
 void generation_id_format(struct generation_id id, char out[GENERATION_TEXT_SIZE]);
 
@@ -27,9 +28,9 @@ void generation_id_format(struct generation_id id, char out[GENERATION_TEXT_SIZE
 void event_id_format(char out[EVENT_ID_SIZE], const char generation[GENERATION_TEXT_SIZE],
                      uint64_t offset, uint64_t hash);
 
-/* True for a key whose writer promised that equal id means equal bytes: "t<digits>." and then 1 to 500
- * bytes of [0-9a-zA-Z._-]; "t1." must have the exact form above or "t1.j.<16 hex>". Such a key needs
- * no JSON escaping and fits Elasticsearch's limit of 512 bytes for an _id. */
+/* True for a key whose writer promised that equal id means equal bytes: "t<digits>." and then 1 to
+ * 500 bytes of [0-9a-zA-Z._-]; "t1." must have the exact form above or "t1.j.<16 hex>". Such a key
+ * needs no JSON escaping and fits Elasticsearch's limit of 512 bytes for an _id. */
 bool event_id_is_ours(const void *key, size_t size);
 
 /* Writes "k1.<hash of cluster id and topic>.<partition>.<offset>.<timestamp>.<hash of value>" and a

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kafka.h: one place for what our programs have in common as Kafka clients: the settings, their refusal,
- * the traps of the library's version. Foreign errors become `struct err` here. No thread of its own. */
+/* kafka.h: one place for what our programs have in common as Kafka clients: the settings, their
+ * refusal, the traps of the library's version. Foreign errors become `struct err` here. No thread
+ * of its own. */
 #ifndef CORE_KAFKA_H
 #define CORE_KAFKA_H
 
@@ -15,14 +16,15 @@ struct buffer;
 
 #include "core/common_options.def"
 
-/* The first members of a program's kafka section, in this order: struct { KAFKA_COMMON_OPTIONS(…) … }. */
+/* The first members of a program's kafka section, in this order: struct { KAFKA_COMMON_OPTIONS(…) …
+ * }. */
 struct kafka_common_options {
     KAFKA_COMMON_OPTIONS(OPTION_MEMBER)
 };
 
-/* A property that the program sets itself; a configuration that names it (or an alias) is refused with
- * `why`: "it carries the promise that nothing is lost", "use kafka.compression". `value` NULL: refused,
- * but not set. */
+/* A property that the program sets itself; a configuration that names it (or an alias) is refused
+ * with `why`: "it carries the promise that nothing is lost", "use kafka.compression". `value` NULL:
+ * refused, but not set. */
 struct kafka_property {
     const char *name;
     const char *value;
@@ -41,19 +43,19 @@ struct kafka_settings {
 bool kafka_settings_init(struct kafka_settings *out, const struct kafka_common_options *options,
                          struct err *err) MUST_CHECK;
 
-/* Each entry must be [protocol://]host:port, once; the text names the bad entry ("'b-2:9094:9094' has
- * two ports"). ERR_CONFIG. */
+/* Each entry must be [protocol://]host:port, once; the text names the bad entry ("'b-2:9094:9094'
+ * has two ports"). ERR_CONFIG. */
 bool kafka_check_servers(const char *servers, struct err *err) MUST_CHECK;
 
-/* A configuration for rd_kafka_new(): settings, then `fixed`, then the user's properties. Log lines of the
- * library go to the client's main queue (log.queue): give rd_kafka_set_log_queue(rk, NULL) and a log_cb.
- * `client_id` is used when the options name none. The caller owns `out`. */
+/* A configuration for rd_kafka_new(): settings, then `fixed`, then the user's properties. Log lines
+ * of the library go to the client's main queue (log.queue): give rd_kafka_set_log_queue(rk, NULL)
+ * and a log_cb. `client_id` is used when the options name none. The caller owns `out`. */
 bool kafka_conf_new(rd_kafka_conf_t **out, const struct kafka_common_options *options,
                     const char *client_id, const struct kafka_property *fixed, size_t fixed_count,
                     struct err *err) MUST_CHECK;
 
-/* Appends a sentence per known trap of this librdkafka version (rd_kafka_version()), one a line, for
- * `check` and the start-up log. Nothing for a version without. */
+/* Appends a sentence per known trap of this librdkafka version (rd_kafka_version()), one a line,
+ * for `check` and the start-up log. Nothing for a version without. */
 void kafka_version_traps(int version, struct buffer *out);
 
 /* Our advice for errors people meet, NULL when there is none: "is the topic spelt right? …". */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log.c: see log.h. One lock, held while a line is composed and written with one write(2). Repeats are
- * kept in a small table by the format's address: a call site's literal is its identity. */
+/* log.c: see log.h. One lock, held while a line is composed and written with one write(2). Repeats
+ * are kept in a small table by the format's address: a call site's literal is its identity. */
 #include "core/log.h"
 
 #include <inttypes.h>
@@ -18,8 +18,8 @@
 #include "core/clock.h"
 #include "core/encode.h"
 
-#define LOG_TEXT_MAX 2048        /* one message: an error text with some context */
-#define LOG_REPEATS 64           /* call sites whose repeats are gathered at the same time */
+#define LOG_TEXT_MAX 2048 /* one message: an error text with some context */
+#define LOG_REPEATS 64    /* call sites whose repeats are gathered at the same time */
 #define LOG_REPEAT_EVERY_MS 10000
 #define LOG_BURST 5 /* a call site may say so many different things before it is gathered */
 
@@ -45,7 +45,8 @@ static struct {
     .level = LOG_LEVEL_INFO,
 };
 
-/* systemd puts "device:inode" of the journal's socket there; it holds for stderr only when they match. */
+/* systemd puts "device:inode" of the journal's socket there; it holds for stderr only when they
+ * match. */
 static bool
 stderr_is_journal(void)
 {
@@ -54,7 +55,8 @@ stderr_is_journal(void)
     if (stream == NULL || fstat(STDERR_FILENO, &info) != 0)
         return false;
     char mine[64];
-    int size = snprintf(mine, sizeof(mine), "%ju:%ju", (uintmax_t)info.st_dev, (uintmax_t)info.st_ino);
+    int size =
+        snprintf(mine, sizeof(mine), "%ju:%ju", (uintmax_t)info.st_dev, (uintmax_t)info.st_ino);
     return size > 0 && strcmp(mine, stream) == 0;
 }
 
@@ -109,7 +111,8 @@ print_line(enum log_level level, const char *text)
     struct buffer line;
     buffer_init(&line, 16 * LOG_TEXT_MAX);
     if (state.format == LOG_FORMAT_JSON) {
-        buffer_format(&line, "{\"@timestamp\":\"%.*s\",\"log.level\":\"%s\",\"service.name\":\"%s\",",
+        buffer_format(&line,
+                      "{\"@timestamp\":\"%.*s\",\"log.level\":\"%s\",\"service.name\":\"%s\",",
                       CLOCK_TEXT_SIZE, stamp, ecs[level], state.program);
         buffer_text(&line, "\"message\":");
         encode_json_string(&line, text, strlen(text));

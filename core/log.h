@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log.h: the program's own voice on stderr. Only main.c and pipeline.c log; libraries return errors.
- * ERROR = data lost or a person must act; WARN = survived; INFO = start, stop, reload, rebalance;
- * nothing per record above DEBUG. Thread safe; one line a call, control bytes escaped.
- * A repeated message (same format, same call site) is printed at most every 10 s, with its count. */
+/* log.h: the program's own voice on stderr. Only main.c and pipeline.c log; libraries return
+ * errors. ERROR = data lost or a person must act; WARN = survived; INFO = start, stop, reload,
+ * rebalance; nothing per record above DEBUG. Thread safe; one line a call, control bytes escaped.
+ * A repeated message (same format, same call site) is printed at most every 10 s, with its count.
+ * */
 #ifndef CORE_LOG_H
 #define CORE_LOG_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever the bytes: valid UTF-8 comes out, everything is taken given room, and a cut goes on where it
- * ended with the same result as no cut. */
+/* Whatever the bytes: valid UTF-8 comes out, everything is taken given room, and a cut goes on
+ * where it ended with the same result as no cut. */
 #include "core/encode.h"
 
 #include <stdint.h>

@@ -35,16 +35,17 @@ quotes_backslashes_and_control_bytes_are_escaped(void **state)
     EXPECT("a\"b\\c", "a\\\"b\\\\c", false);
     EXPECT("\b\t\n\f\r", "\\b\\t\\n\\f\\r", false);
     EXPECT("\0\x01\x0b\x1f", "\\u0000\\u0001\\u000b\\u001f", false);
-    EXPECT("fifteen bytes!!\"after a block border", "fifteen bytes!!\\\"after a block border", false);
+    EXPECT("fifteen bytes!!\"after a block border", "fifteen bytes!!\\\"after a block border",
+           false);
 }
 
 static void
 well_formed_utf8_is_kept(void **state)
 {
     (void)state;
-    EXPECT("\xC2\x80 \xDF\xBF \xE0\xA0\x80 \xED\x9F\xBF \xEF\xBF\xBF \xF0\x90\x80\x80 \xF4\x8F\xBF\xBF",
-           "\xC2\x80 \xDF\xBF \xE0\xA0\x80 \xED\x9F\xBF \xEF\xBF\xBF \xF0\x90\x80\x80 \xF4\x8F\xBF\xBF",
-           false);
+    EXPECT("\xC2\x80 \xDF\xBF \xE0\xA0\x80 \xED\x9F\xBF \xEF\xBF\xBF",
+           "\xC2\x80 \xDF\xBF \xE0\xA0\x80 \xED\x9F\xBF \xEF\xBF\xBF", false);
+    EXPECT("\xF0\x90\x80\x80 \xF4\x8F\xBF\xBF", "\xF0\x90\x80\x80 \xF4\x8F\xBF\xBF", false);
 }
 
 /* The examples of Unicode 15, tables 3-8 to 3-11. */
