@@ -64,7 +64,8 @@ static const struct kafka_property fixed_properties[] = {
     {"group.id", NULL, "use kafka.group_id"},
     {"auto.offset.reset", "earliest", "starting at the end would skip what waits"},
     {"enable.auto.offset.store", "false", "an offset is stored when its record is finished"},
-    {"enable.auto.commit", "false", "an offset is committed when its record is finished"},
+    {"enable.auto.commit", "true", "an offset is committed when its record is finished"},
+    {"auto.commit.interval.ms", "1000", "what is not committed is read again after a crash"},
     {"allow.auto.create.topics", "false", "a wrong name must not become a topic"},
     {"partition.assignment.strategy", "cooperative-sticky", "a rebalance must not stop the rest"},
     {"enable.partition.eof", NULL, "the program decides on it"},
@@ -169,7 +170,7 @@ partition_at(struct consumer *consumer, const char *topic, int32_t id)
     if (partition == NULL)
         return NULL;
     *partition = (struct partition){
-        .route = route, .id = id, .expected = -1, .sent = -1, .committed = -1, .end = -1};
+        .route = route, .id = id, .expected = -1, .handed = -1, .committed = -1, .end = -1};
     offsets_init(&partition->offsets);
     own->items[id] = partition;
     consumer->all[consumer->all_count++] = partition;
@@ -190,7 +191,7 @@ topic_of(const struct consumer *consumer, const struct partition *partition)
     return consumer->options->routes[partition->route].topic;
 }
 
-/* A failed commit is sent again at the next turn: `sent` goes back to what is known to be there. */
+/* A failed commit needs nothing: what is stored and not committed is sent again. */
 static void
 note_commit(struct consumer *consumer, rd_kafka_resp_err_t code,
             const rd_kafka_topic_partition_list_t *list)
@@ -198,13 +199,16 @@ note_commit(struct consumer *consumer, rd_kafka_resp_err_t code,
     for (int i = 0; list != NULL && i < list->cnt; i++) {
         const rd_kafka_topic_partition_t *it = &list->elems[i];
         struct partition *partition = partition_at(consumer, it->topic, it->partition);
-        if (partition == NULL || partition->sent != it->offset)
-            continue;
-        bool fine = code == RD_KAFKA_RESP_ERR_NO_ERROR && it->err == RD_KAFKA_RESP_ERR_NO_ERROR;
-        if (fine)
+        if (partition != NULL && partition->assigned && code == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            it->err == RD_KAFKA_RESP_ERR_NO_ERROR && it->offset >= 0)
             partition->committed = it->offset;
-        else
-            partition->sent = partition->committed;
+    }
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NO_OFFSET) {
+        char text[PROBLEM_MAX];
+        int size = snprintf(text, sizeof(text), "offsets are not committed yet: %s",
+                            rd_kafka_err2str(code));
+        ASSERT(size > 0);
+        consumer->hooks.note(consumer->hooks.context, 7, text);
     }
 }
 
@@ -216,48 +220,53 @@ on_offset_commit(rd_kafka_t *client, rd_kafka_resp_err_t code,
     note_commit(from_opaque(opaque), code, list);
 }
 
-/* Offsets that moved since the last commit; `only_revoking` for those that are about to go. */
-static bool
-fill_commit_list(struct consumer *consumer, bool only_revoking)
-{
-    for (size_t i = 0; i < consumer->all_count; i++) {
-        struct partition *partition = consumer->all[i];
-        if (!partition->assigned || (only_revoking && !partition->revoking))
-            continue;
-        if (partition->offsets.stored < 0 || partition->offsets.stored == partition->sent)
-            continue;
-        rd_kafka_topic_partition_list_add(consumer->commit_list, topic_of(consumer, partition),
-                                          partition->id)
-            ->offset = partition->offsets.stored;
-        partition->sent = partition->offsets.stored;
-    }
-    return consumer->commit_list->cnt > 0;
-}
-
-/* List entries own their topic's name, so a list cannot simply be cut to zero. */
+/* An empty list in place of the last one, whose entries own their topics' names. */
 static void
-renew_commit_list(struct consumer *consumer)
+renew_list(struct consumer *consumer)
 {
     rd_kafka_topic_partition_list_destroy(consumer->commit_list);
     consumer->commit_list = rd_kafka_topic_partition_list_new(16);
 }
 
-void
-consumer_commit(struct consumer *consumer)
+static void
+list_offset(struct consumer *consumer, const struct partition *partition)
 {
-    renew_commit_list(consumer);
-    if (!fill_commit_list(consumer, false))
-        return;
-    rd_kafka_resp_err_t code = rd_kafka_commit(consumer->client, consumer->commit_list, 1);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        note_commit(consumer, code, consumer->commit_list);
+    rd_kafka_topic_partition_list_add(consumer->commit_list, topic_of(consumer, partition),
+                                      partition->id)
+        ->offset = partition->offsets.stored;
 }
 
+/* librdkafka commits on its own timer, because it alone knows when the group rebalances: a
+ * commit sent then carries the old generation, and 2.0.2 takes the refusal for a lost
+ * assignment. */
+void
+consumer_store(struct consumer *consumer)
+{
+    renew_list(consumer);
+    for (size_t i = 0; i < consumer->all_count; i++) {
+        struct partition *partition = consumer->all[i];
+        if (!partition->assigned || partition->offsets.stored < 0 ||
+            partition->offsets.stored == partition->handed)
+            continue;
+        list_offset(consumer, partition);
+        partition->handed = partition->offsets.stored;
+    }
+    if (consumer->commit_list->cnt > 0)
+        (void)rd_kafka_offsets_store(consumer->client, consumer->commit_list);
+}
+
+/* Sends what is finished and not known to be committed, and waits for the answer. */
 static bool
 commit_and_wait(struct consumer *consumer, bool only_revoking, uint64_t timeout_ms, struct err *err)
 {
-    renew_commit_list(consumer);
-    if (!fill_commit_list(consumer, only_revoking))
+    renew_list(consumer);
+    for (size_t i = 0; i < consumer->all_count; i++) {
+        const struct partition *partition = consumer->all[i];
+        if (partition->assigned && (partition->revoking || !only_revoking) &&
+            partition->offsets.stored >= 0 && partition->offsets.stored != partition->committed)
+            list_offset(consumer, partition);
+    }
+    if (consumer->commit_list->cnt == 0)
         return true;
     rd_kafka_queue_t *answers = rd_kafka_queue_new(consumer->client);
     rd_kafka_resp_err_t code =
@@ -267,8 +276,7 @@ commit_and_wait(struct consumer *consumer, bool only_revoking, uint64_t timeout_
         event = rd_kafka_queue_poll(answers, (int)timeout_ms);
         code = event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(event);
     }
-    note_commit(consumer, code,
-                event == NULL ? consumer->commit_list : rd_kafka_event_topic_partition_list(event));
+    note_commit(consumer, code, event == NULL ? NULL : rd_kafka_event_topic_partition_list(event));
     if (event != NULL)
         rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(answers);
@@ -306,7 +314,7 @@ begin_assignment(struct consumer *consumer, rd_kafka_topic_partition_list_t *lis
         partition->generation++;
         offsets_clear(&partition->offsets);
         partition->expected = known;
-        partition->sent = known;
+        partition->handed = known;
         partition->committed = known;
         partition->sought = false;
         partition->gaps = 0;
@@ -501,7 +509,8 @@ consumer_new(struct consumer **out, const struct sink_options *options,
     bool fine =
         consumer->event_fd >= 0 && consumer->routes != NULL && consumer->route_paused != NULL;
     if (!fine)
-        err_put_set(err, ERR_STOP, ENOMEM, "cannot start the consumer: out of memory or descriptors");
+        err_put_set(err, ERR_STOP, ENOMEM,
+                    "cannot start the consumer: out of memory or descriptors");
     if (!fine || !start_client(consumer, want_ends, err)) {
         consumer_free(consumer);
         return false;

@@ -31,7 +31,7 @@ struct partition {
     int64_t expected;  /* offset of the next record, -1 when not known */
     bool sought;       /* the jump seen next was answered by seeking back already */
     unsigned gaps;     /* jumps that repeated, in this assignment */
-    int64_t sent;      /* offset of the last commit that was sent, -1 for none */
+    int64_t handed;    /* offset last handed to librdkafka for its next commit, -1 for none */
     int64_t committed; /* offset that the broker acknowledged, -1 for none */
     int64_t end;       /* offset where the log ended when its end was last met, -1 */
 };
@@ -74,9 +74,9 @@ bool consumer_take(struct consumer *consumer, struct taken *out) MUST_CHECK;
 /* Notes the record as finished, unless its partition has gone on to another generation. */
 void consumer_finish(struct partition *partition, uint32_t generation, uint64_t sequence);
 
-/* Sends the offsets that moved; the answers come inside consumer_take(). */
-void consumer_commit(struct consumer *consumer);
-/* The same, and waits for the answer. */
+/* Hands over the offsets that moved; librdkafka commits them each second outside of rebalances. */
+void consumer_store(struct consumer *consumer);
+/* Commits now and waits for the answer. */
 bool consumer_commit_wait(struct consumer *consumer, uint64_t timeout_ms,
                           struct err *err) MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* counters.h: the pipeline's numbers as metrics. The routes' own counters are the truth; a page shows
- * them as of one moment, so that consumed = finished + in flight holds on every page. */
+/* counters.h: the pipeline's numbers as metrics. The routes' own counters are the truth; a page
+ * shows them as of one moment, so that consumed = finished + in flight holds on every page. */
 #ifndef SINKS_COUNTERS_H
 #define SINKS_COUNTERS_H
 

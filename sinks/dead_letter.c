@@ -51,8 +51,8 @@ on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
                      message->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
     struct err err;
     err_put_set(&err, too_large ? ERR_REJECT : ERR_RETRY, message->err,
-            "cannot write to dead-letter topic '%s': %s", rd_kafka_topic_name(message->rkt),
-            rd_kafka_err2str(message->err));
+                "cannot write to dead-letter topic '%s': %s", rd_kafka_topic_name(message->rkt),
+                rd_kafka_err2str(message->err));
     letters->done(letters->context, message->_private, &err);
 }
 
@@ -143,6 +143,15 @@ make_headers(const struct dead_letter *letter)
     return headers;
 }
 
+/* The library's signature has no const; with RD_KAFKA_MSG_F_COPY it only reads. */
+static void *
+readable(const char *bytes)
+{
+    void *out;
+    memcpy(&out, &bytes, sizeof(out));
+    return out;
+}
+
 bool
 dead_letters_send(struct dead_letters *letters, const struct dead_letter *letter, void *record,
                   struct err *err)
@@ -156,15 +165,20 @@ dead_letters_send(struct dead_letters *letters, const struct dead_letter *letter
     if (letter->cut && size > DEAD_LETTER_CUT_SIZE)
         size = DEAD_LETTER_CUT_SIZE;
     rd_kafka_headers_t *headers = make_headers(letter);
-    char *value = NULL;
-    memcpy(&value, &letter->value, sizeof(value)); /* RD_KAFKA_MSG_F_COPY: only read */
-    rd_kafka_resp_err_t code = rd_kafka_producev(
-        letters->client, RD_KAFKA_V_TOPIC(letter->dead_letter_topic),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(letter->id, letter->id_size),
-        RD_KAFKA_V_VALUE(value, size), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(record),
-        RD_KAFKA_V_END);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+    rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = letter->dead_letter_topic},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {readable(letter->id), letter->id_size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {readable(letter->value), size}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = record},
+    };
+    rd_kafka_error_t *error =
+        rd_kafka_produceva(letters->client, parts, sizeof(parts) / sizeof(parts[0]));
+    if (error == NULL)
         return true;
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
     rd_kafka_headers_destroy(headers);
     return err_set(err, code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? ERR_REJECT : ERR_RETRY, code,
                    "cannot write to dead-letter topic '%s': %s", letter->dead_letter_topic,

@@ -265,7 +265,7 @@ check(struct program *program)
     struct err err;
     if (program->cli.argument_count > 0 && !connect) {
         err_put_set(&err, ERR_CONFIG, 0, "check takes --connect only, not '%s'",
-                program->cli.arguments[0]);
+                    program->cli.arguments[0]);
         return fail(&err);
     }
     struct buffer report;

@@ -22,7 +22,7 @@
 
 #define TURN_RECORDS_MAX 4096 /* taken before answers get their turn again */
 #define TURN_WAIT_MAX_MS 250  /* also the worst delay of a wake-up that librdkafka did not send */
-#define COMMIT_INTERVAL_MS 1000
+#define STORE_INTERVAL_MS 200
 #define HOUSEKEEP_INTERVAL_MS 1000
 #define SILENCE_MS 15000 /* a bulk without an answer for this long is worth a word */
 #define STALL_MS 2000    /* a route that holds records and finishes none for this long */
@@ -93,7 +93,7 @@ static size_t
 standing_share(const struct pipeline *pipeline)
 {
     size_t memory = pipeline->bulk_options.memory;
-    return pipeline->route_count == 1 ? memory : memory / (2 * pipeline->route_count);
+    return pipeline->route_count <= 1 ? memory : memory / (2 * pipeline->route_count);
 }
 
 static bool
@@ -211,6 +211,7 @@ send_bulk(struct pipeline *pipeline, struct route *route, struct document_list *
         fault_note(&pipeline->server_fault, "memory is short", now_ms);
         return;
     }
+    ASSERT(bulk->documents != NULL);
     size_t count = 0;
     bulk->out.value_bytes = list->bytes;
     struct document *document;
@@ -667,9 +668,9 @@ tell_health(struct pipeline *pipeline)
 static void
 housekeep(struct pipeline *pipeline, uint64_t now_ms)
 {
-    if (now_ms - pipeline->committed_ms >= COMMIT_INTERVAL_MS) {
-        pipeline->committed_ms = now_ms;
-        consumer_commit(pipeline->consumer);
+    if (now_ms - pipeline->stored_ms >= STORE_INTERVAL_MS) {
+        pipeline->stored_ms = now_ms;
+        consumer_store(pipeline->consumer);
     }
     if (now_ms - pipeline->housekept_ms < HOUSEKEEP_INTERVAL_MS)
         return;

@@ -79,7 +79,7 @@ struct pipeline {
     bool maybe_more; /* the consumer's queue was not empty when last seen */
     bool all_paused;
     uint64_t polled_ms; /* when the consumer was last polled */
-    uint64_t committed_ms;
+    uint64_t stored_ms;
     uint64_t housekept_ms;
     uint64_t started_ms;
     bool stopping;

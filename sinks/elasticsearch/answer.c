@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* answer.c: see answer.h. A yajl callback machine over
- *     {"took":1,"errors":true,"items":[{"create":{"status":400,"error":{"type":"…","reason":"…"}}},…]}
- *     {"error":{"type":"…","reason":"…","root_cause":[…]},"status":400}      a whole request refused
+ *     {"errors":true,"items":[{"create":{"status":400,"error":{"type":"…","reason":"…"}}},…]}
+ *     {"error":{"type":"…","reason":"…","root_cause":[…]},"status":400}   all of it refused
  *     {"error":"Content-Type header [text/plain] is not supported","status":406}
  * Places are told by depth and by the keys on the way; whatever else stands there is skipped. */
 #include "sinks/elasticsearch/answer.h"
@@ -313,11 +313,11 @@ refuse_request(struct answer *answer, int http_status, bool parsed, struct err *
     const char *reason = parsed ? answer->reason : "";
     if (type[0] != '\0' || reason[0] != '\0') {
         err_put_set(err, ERR_RETRY, http_status, "%s%s%s (HTTP %d)", type,
-                type[0] != '\0' && reason[0] != '\0' ? ": " : "", reason, http_status);
+                    type[0] != '\0' && reason[0] != '\0' ? ": " : "", reason, http_status);
     } else {
         clean_head(answer);
         err_put_set(err, ERR_RETRY, http_status, "HTTP %d%s%s", http_status,
-                answer->head_size > 0 ? ": " : "", answer->head);
+                    answer->head_size > 0 ? ": " : "", answer->head);
     }
     answer_fail(answer, outcome_of_request(http_status, type, reason), err);
     return false;
@@ -334,10 +334,10 @@ answer_end(struct answer *answer, int http_status, struct err *err)
         return refuse_request(answer, http_status, parsed, err);
     if (!parsed || answer->seen != answer->item_count) {
         clean_head(answer);
-        err_put_set(err, ERR_RETRY, http_status,
-                "the answer is not to be believed: %zu of %zu items read%s, it begins with '%s'",
-                answer->seen, answer->item_count, parsed ? "" : ", then no valid JSON",
-                answer->head);
+        err_put_set(
+            err, ERR_RETRY, http_status,
+            "the answer is not to be believed: %zu of %zu items read%s, it begins with '%s'",
+            answer->seen, answer->item_count, parsed ? "" : ", then no valid JSON", answer->head);
         answer_fail(answer, OUTPUT_SERVER_FAULT, err);
         return false;
     }

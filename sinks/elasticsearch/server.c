@@ -204,7 +204,7 @@ void
 server_error(struct err *err, const char *url, CURLcode code, const char *detail)
 {
     err_put_set(err, ERR_RETRY, 0, "cannot reach %s: %s", url,
-            detail[0] != '\0' ? detail : curl_easy_strerror(code));
+                detail[0] != '\0' ? detail : curl_easy_strerror(code));
 }
 
 static size_t

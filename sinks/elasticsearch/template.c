@@ -65,8 +65,8 @@ read_standing(struct buffer *answer, enum standing *out)
         return false;
     }
     *out = STANDING_ABSENT;
-    if (YAJL_GET_ARRAY(list)->len > 0) {
-        yajl_val first = YAJL_GET_ARRAY(list)->values[0];
+    if (list->u.array.len > 0) {
+        yajl_val first = list->u.array.values[0];
         yajl_val owner = yajl_tree_get(first, owner_path, yajl_t_string);
         yajl_val version = yajl_tree_get(first, version_path, yajl_t_number);
         if (owner == NULL || strcmp(owner->u.string, "tailrace") != 0)
