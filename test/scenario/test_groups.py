@@ -10,7 +10,7 @@ from identity import Watch
 from oracle import Tally, digest
 from servers import event_key, event_value
 
-SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 40)
+SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 30)
 RATE = 1500
 
 
