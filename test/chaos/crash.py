@@ -3,8 +3,8 @@
 """Kills everything at random moments while lines are written, then counts every line.
 
 By hand, with the Python of the test environment:
-    $(test/stack/prepare) test/chaos/crash.py --lines 500000 --agent 30 --sink 30 --kafka 3 \\
-        --opensearch 2 [--seed N] [--folder DIR]
+    $(python3 test/stack/stack.py venv)/bin/python test/chaos/crash.py --lines 500000 \\
+        --agent 30 --sink 30 --kafka 3 --opensearch 2 [--seed N] [--folder DIR]
 
 The writer may only go on as far as the run allows: between two kills it writes one share of the
 lines, and each kill strikes at a random moment of that share. The same seed gives the same kills
@@ -113,7 +113,8 @@ class CrashRun:
                      lambda: program.tail(12))
             time.sleep(self.chance.random() ** 2)
             program.kill()
-            self.say(f"kill -9 {victim} (life {program.lives}), {self.writer.written} lines written")
+            self.say(f"kill -9 {victim} (life {program.lives}), "
+                     f"{self.writer.written} lines written")
             time.sleep(self.chance.random() * 0.3)
             program.start(wait="no")
             program.wait_page("/healthz")

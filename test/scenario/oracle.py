@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator
 
 SHOWN = 8        # examples in a report
-WORDS = "the agent reads bytes and the sink writes documents ünïcode 日志 \t\"quoted\" \\back".split(" ")
+WORDS = ("the agent reads bytes and the sink writes documents "
+         "ünïcode 日志 \t\"quoted\" \\back").split(" ")
 
 
 def numbered_line(tag: str, life: int, sequence: int, padding: str) -> bytes:

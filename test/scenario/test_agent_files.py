@@ -53,8 +53,8 @@ def test_an_event_says_when_where_and_what(kafka, topic, logs, make_agent):
     assert len(found) == 3
     events = read(kafka, topic)
     assert messages(events) == ["first", "second \"quoted\" \\ \t tab", "ünïcode 日志"]
-    assert [event["log.offset"] for event in events] == [0, 6, 6 + 23 + 1 - 0] or \
-        [event["log.offset"] for event in events][:2] == [0, 6]
+    second = len(messages(events)[1])
+    assert [event["log.offset"] for event in events] == [0, 6, 6 + second + 1]
     for key, event in found:
         version, generation, offset, hashed = key.split(".")
         assert version == "t1" and len(generation) == 24 and len(hashed) == 16
@@ -207,8 +207,8 @@ def test_a_long_line_that_is_still_being_written_is_the_same_parts(kafka, topic,
 
 
 def test_bytes_that_are_no_utf8_are_repaired_and_flagged(kafka, topic, logs, make_agent):
-    lines = [b"x" * 2000, b"caf\xe9 au lait", b"\xff\xfe\x00 bom", b"cut \xe6\x97", b"nul \x00 byte",
-             b"surrogate \xed\xa0\x80", b"overlong \xc0\xaf", "fine ü".encode(),
+    lines = [b"x" * 2000, b"caf\xe9 au lait", b"\xff\xfe\x00 bom", b"cut \xe6\x97",
+             b"nul \x00 byte", b"surrogate \xed\xa0\x80", b"overlong \xc0\xaf", "fine ü".encode(),
              b"high \xf4\x90\x80\x80 end", b"cr at the end\r"]
     append(logs / "a.log", *lines)
     make_agent(kafka.servers, topic, [{"name": "logs", "paths": [str(logs / "*.log")]}]).once()

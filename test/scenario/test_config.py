@@ -43,8 +43,8 @@ CASES = {
     "a relative path": ("agent", "/var/log/nginx/access.log", "log/access.log", 6,
                         ["log/access.log", "absolute"]),
     "a section that is a scalar": ("agent", '{listen: "127.0.0.1:0"}', "yes", 8, ["http"]),
-    "a sequence that is a mapping": ("agent", "  - name: nginx\n    paths:", "  name: nginx\n  paths:",
-                                     0, ["files"]),
+    "a sequence that is a mapping": (
+        "agent", "  - name: nginx\n    paths:", "  name: nginx\n  paths:", 0, ["files"]),
     "a list where a scalar belongs": ("agent", "topic: logs-topic", "topic: [a, b]", 4, ["topic"]),
     "a size without sense": ("agent", "state_dir:", "memory: lots\nstate_dir:", 1,
                              ["memory", "lots"]),
@@ -112,7 +112,8 @@ CASES = {
         "sink", "group_id: tailrace-sink", "properties: {enable.auto.offset.store: true}", 0,
         ["enable.auto.offset.store"]),
     "a password file that is not there": (
-        "sink", "9200\"]", "9200\"], username: u, password_file: /none/secret", 0, ["/none/secret"]),
+        "sink", "9200\"]", "9200\"], username: u, password_file: /none/secret", 0,
+        ["/none/secret"]),
     "bulks above the limit": ("sink", "http: {", "bulk: {in_flight: 1000}\nhttp: {", 5,
                               ["in_flight", "32"]),
     "an unknown key in a route": ("sink", ", index:", ", indx:", 3, ["indx", "index"]),
