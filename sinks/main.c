@@ -2,30 +2,22 @@
 /* main.c of tailrace-sink: the command line, the parts in their order, the exit code. */
 #include <curl/curl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
-#include <unistd.h>
 
-#include "core/ask.h"
 #include "core/buffer.h"
 #include "core/cli.h"
 #include "core/clock.h"
-#include "core/health.h"
-#include "core/http.h"
 #include "core/kafka.h"
 #include "core/log.h"
-#include "core/metrics.h"
-#include "sinks/pipeline.h"
+#include "sinks/program.h"
 #include "sinks/sqlite/search.h"
 
 #define PROGRAM "tailrace-sink"
 #define ABOUT "Consumes events from Kafka and indexes them, each exactly once."
 #define CONFIG_DEFAULT "/etc/tailrace/sink.yaml"
-#define STUCK_AFTER_MS 60000 /* above the longest wait for a commit, a rebalance and a template */
 #define REPORT_MAX (1024U * 1024)
 
 static const struct cli_verb verbs[] = {
@@ -38,49 +30,12 @@ static const struct cli_verb verbs[] = {
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
-static const struct metric_family families[] = {SINK_METRICS(METRIC_FAMILY)};
-
-/* Everything that lives as long as the process. */
-struct program {
-    struct cli cli;
-    struct options *loaded;
-    const struct sink_options *options;
-    struct options *latest; /* of the last reload, NULL before */
-    struct metrics *metrics;
-    metric reload_fine, reload_time;
-    struct health *health;
-    struct ask *ask;
-    struct http *http;
-    struct pipeline *pipeline;
-    int signal_fd;
-};
-
 static int
 fail(const struct err *err)
 {
     log_error("%s", err->text);
     log_flush();
     return err->action == ERR_CONFIG ? CLI_EXIT_USAGE : CLI_EXIT_RUNTIME;
-}
-
-static bool
-load(struct options **out, const char *path, struct err *err)
-{
-    if (!options_load(out, &sink_options_schema, path, err))
-        return false;
-    if (sink_options_check(options_root(*out), path, err))
-        return true;
-    options_free(*out);
-    *out = NULL;
-    return false;
-}
-
-static void
-note_reload(struct program *program, bool fine)
-{
-    metrics_set(program->metrics, program->reload_fine, fine ? 1 : 0);
-    if (fine)
-        metrics_set(program->metrics, program->reload_time, (double)clock_wall_ms() / 1000);
 }
 
 /* SIGHUP. A bad file changes nothing. */
@@ -95,8 +50,8 @@ reload(void *context)
                         clock_monotonic_ns() / 1000);
     if (size > 0)
         (void)sd_notify(0, state);
-    bool fine = load(&loaded, program->cli.config_path, &err);
-    note_reload(program, fine);
+    bool fine = program_load(&loaded, program->cli.config_path, &err);
+    program_note_reload(program, fine);
     if (fine) {
         const struct sink_options *options = options_root(loaded);
         struct buffer names;
@@ -114,88 +69,6 @@ reload(void *context)
         log_error("%s; the configuration stays as it was", err.text);
     }
     (void)sd_notify(0, "READY=1");
-}
-
-static void
-answer_page(struct program *program, const char *question, struct http_response *response)
-{
-    struct err err;
-    if (ask_loop(program->ask, question, &response->body, &err))
-        return;
-    response->status = 503;
-    response->content_type = "text/plain; charset=utf-8";
-    buffer_clear(&response->body);
-    buffer_format(&response->body, "%s\n", err.text);
-}
-
-static void
-on_status(void *context, const struct http_request *request, struct http_response *response)
-{
-    (void)request;
-    response->content_type = "application/json";
-    answer_page(context, "status", response);
-}
-
-static void
-on_page(void *context, const struct http_request *request, struct http_response *response)
-{
-    (void)request;
-    response->content_type = "text/html; charset=utf-8";
-    answer_page(context, "page", response);
-}
-
-static bool
-open_signals(struct program *program, struct err *err)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    (void)signal(SIGPIPE, SIG_IGN);
-    /* Before any thread is born: librdkafka's and the endpoint's inherit it. */
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
-        return err_set(err, ERR_STOP, 0, "cannot block signals");
-    program->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return program->signal_fd >= 0 || err_set(err, ERR_STOP, 0, "cannot open a signal descriptor");
-}
-
-static bool
-open_parts(struct program *program, bool once, struct err *err)
-{
-    if (!open_signals(program, err) ||
-        !metrics_new(&program->metrics, families, SINK_METRIC_COUNT, err))
-        return false;
-    metrics_about(program->metrics, PROGRAM, rd_kafka_version_str());
-    program->reload_fine = metrics_series(program->metrics, SINK_RELOAD_FINE, NULL);
-    program->reload_time = metrics_series(program->metrics, SINK_RELOAD_TIME, NULL);
-    note_reload(program, true);
-    if (!health_new(&program->health, STUCK_AFTER_MS, err) || !ask_new(&program->ask, err))
-        return false;
-    struct pipeline_settings settings = {
-        .options = program->options,
-        .metrics = program->metrics,
-        .health = program->health,
-        .ask = program->ask,
-        .once = once,
-        .signal_fd = program->signal_fd,
-        .reload = reload,
-        .reload_context = program,
-    };
-    return pipeline_new(&program->pipeline, &settings, err);
-}
-
-static void
-close_parts(struct program *program)
-{
-    http_free(program->http);
-    pipeline_free(program->pipeline);
-    ask_free(program->ask);
-    health_free(program->health);
-    metrics_free(program->metrics);
-    options_free(program->latest);
-    if (program->signal_fd >= 0)
-        close(program->signal_fd);
 }
 
 static void
@@ -238,19 +111,15 @@ print_summary(const struct pipeline *pipeline)
 static int
 run(struct program *program, bool once)
 {
-    const struct http_page pages[] = {{"/status", on_status, program}, {"/", on_page, program}};
     struct err err;
     log_start(program);
-    bool fine = open_parts(program, once, &err);
-    if (fine && strcmp(program->options->http.listen, "off") != 0)
-        fine = http_new(&program->http, program->options->http.listen, program->metrics,
-                        program->health, pages, sizeof(pages) / sizeof(pages[0]), &err);
+    bool fine = program_open(program, once, reload, &err) && program_serve(program, &err);
     if (fine)
         fine = pipeline_run(program->pipeline, &err);
     if (fine && once)
         print_summary(program->pipeline);
     int code = fine ? CLI_EXIT_OK : fail(&err);
-    close_parts(program);
+    program_close(program);
     if (fine)
         log_info("stopped");
     log_flush();
@@ -270,14 +139,14 @@ check(struct program *program)
     }
     struct buffer report;
     buffer_init(&report, REPORT_MAX);
-    bool fine = open_parts(program, false, &err);
+    bool fine = program_open(program, false, reload, &err);
     if (fine && connect)
         fine = pipeline_check(program->pipeline, &report, &err);
     kafka_version_traps(rd_kafka_version(), &report);
     fputs(buffer_string(&report), stdout);
     buffer_done(&report);
     int code = fine ? CLI_EXIT_OK : fail(&err);
-    close_parts(program);
+    program_close(program);
     if (fine)
         printf("%s: configuration OK\n", program->cli.config_path);
     return code;
@@ -299,7 +168,7 @@ static int
 with_options(struct program *program)
 {
     struct err err;
-    if (!load(&program->loaded, program->cli.config_path, &err))
+    if (!program_load(&program->loaded, program->cli.config_path, &err))
         return fail(&err);
     program->options = options_root(program->loaded);
     log_setup(PROGRAM, (enum log_level)program->options->log.level,

@@ -31,7 +31,7 @@
 #define FAULT_WAIT_MIN_MS 500
 #define FAULT_WAIT_MAX_MS 30000
 #define RETRY_WAIT_MIN_MS 250
-#define RETRY_WAIT_MAX_MS 30000
+#define RETRY_WAIT_MAX_MS 10000
 
 enum route_outcome {
     ROUTE_INDEXED,
