@@ -68,6 +68,7 @@ static const struct kafka_property fixed_properties[] = {
     {"auto.commit.interval.ms", "1000", "what is not committed is read again after a crash"},
     {"allow.auto.create.topics", "false", "a wrong name must not become a topic"},
     {"partition.assignment.strategy", "cooperative-sticky", "a rebalance must not stop the rest"},
+    {"topic.metadata.refresh.interval.ms", "10000", "a topic made later is found within seconds"},
     {"enable.partition.eof", NULL, "the program decides on it"},
     {"queued.max.messages.kbytes", NULL, "use kafka.prefetch"},
     {"fetch.max.bytes", NULL, "use kafka.prefetch"},
