@@ -25,7 +25,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 
-#define MESSAGES_MAX 2048 /* records handed over with one call */
+#define MESSAGES_MAX 512  /* records handed over with one call */
 #define BATCHES_MAX 8192  /* ranges under way: many small files share a slab */
 #define RECORDS_MAX 32768 /* under way: the library keeps some 200 bytes for each */
 /* JSON around the text of one event: path and host escaped, the configured fields, numbers. */
@@ -104,9 +104,11 @@ struct file {
     struct batch *first, *last;
     uint32_t unanswered; /* records of all its batches */
     int32_t partition;   /* of the batches that are under way; kept until none is */
-    bool failed;         /* some batch of it must be read again */
-    bool listed;         /* its path still leads to it */
-    bool deleted;        /* no path leads to it */
+    bool refused_small;  /* too large by Kafka's word, though they were not */
+    bool refused_large;
+    bool failed;  /* some batch of it must be read again */
+    bool listed;  /* its path still leads to it */
+    bool deleted; /* no path leads to it */
     bool queued;
     bool flush_end;           /* the unterminated last line is to be shipped */
     uint64_t last_read_ms;    /* of the last successful read */

@@ -141,6 +141,11 @@ rewind_file(struct agent *agent, struct file *file)
     ASSERT(file->first != NULL);
     ASSERT(file->unanswered == 0);
 
+    /* Small records alone were too large: it was their number. */
+    if (file->refused_small && !file->refused_large)
+        agent->small_batches = true;
+    file->refused_small = false;
+    file->refused_large = false;
     reader_seek(file, file->first->start, file->first->start_hash);
     uint64_t resent = 0;
     while (file->first != NULL) {
@@ -181,16 +186,17 @@ settle(struct agent *agent, struct file *file)
 
 /* The event at `offset` was refused for its size: next time it goes in parts of half its size. */
 static void
-halve(struct agent *agent, struct file *file, const rd_kafka_message_t *message)
+halve(struct file *file, const rd_kafka_message_t *message)
 {
     const char *key = message->key;
     char text[17] = "";
     memcpy(text, key + 3 + GENERATION_TEXT_SIZE + 1, 16);
     uint64_t offset = strtoull(text, NULL, 16);
     if (message->len < LARGE_RECORD_SIZE && message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        agent->small_batches = true;
+        file->refused_small = true;
         return;
     }
+    file->refused_large = true;
     uint32_t half = (uint32_t)(message->len / 2);
     if (half < SMALL_PART_MIN)
         half = SMALL_PART_MIN;
@@ -214,7 +220,7 @@ record_failed(struct agent *agent, struct batch *batch, const rd_kafka_message_t
     file->failed = true;
     switch (classify(message->err)) {
     case ANSWER_TOO_LARGE:
-        halve(agent, file, message);
+        halve(file, message);
         break;
     case ANSWER_TOPIC:
         topic_pause(agent, topic, message->err);

@@ -48,9 +48,14 @@ looks_well(const struct rd_kafka_metadata *found)
 {
     if (found == NULL)
         return false;
-    for (int i = 0; i < found->topic_cnt; i++)
-        if (found->topics[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+    for (int i = 0; i < found->topic_cnt; i++) {
+        const struct rd_kafka_metadata_topic *topic = &found->topics[i];
+        if (topic->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             return false;
+        for (int k = 0; k < topic->partition_cnt; k++)
+            if (topic->partitions[k].leader < 0)
+                return false;
+    }
     return true;
 }
 

@@ -294,16 +294,17 @@ send_chunk(struct agent *agent, struct file *file, struct chunk *chunk, int32_t 
     enum step step = STEP_NEXT;
     while (step == STEP_NEXT || step == STEP_WIDE) {
         bool wide = step == STEP_WIDE;
-        if (agent->records_waiting >= RECORDS_MAX)
+        if (!slab_share_allows_records(agent->pool, &lane->share, agent->records_waiting,
+                                       RECORDS_MAX))
             return READ_BLOCKED;
         struct slab *slab = slab_take(agent->pool, &lane->share, wide);
         if (slab == NULL)
             return READ_BLOCKED;
-        slab_sent(slab, 1); /* keeps it while answers may come at once */
+        slab_hold(slab); /* keeps it while answers may come at once */
         step = send_step(agent, file, chunk, partition, slab);
         if (wide)
             slab_close(agent->pool, slab); /* rare and large: not for what comes next */
-        slab_answered(agent->pool, slab, 1);
+        slab_unhold(agent->pool, slab);
     }
     return step == STEP_DONE ? READ_IDLE : READ_BLOCKED;
 }

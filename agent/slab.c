@@ -8,7 +8,10 @@
 
 #include "core/assert.h"
 
-#define SHARE_PARTS 4 /* a lane may always hold one part of so many */
+/* One part of so many is for what lanes may always hold, divided among those that hold anything; up to a
+ * half is borrowed first come, first served. So what is left is enough for whoever comes late, however many
+ * of the others get no answers. */
+#define SHARE_PARTS 4
 
 struct slab_pool {
     char *region;
@@ -20,6 +23,7 @@ struct slab_pool {
     struct slab *wide_free;
     unsigned small_free_count;
     unsigned wide_free_count;
+    unsigned active; /* shares that hold something */
 };
 
 static void
@@ -88,9 +92,18 @@ share_allows(const struct slab_pool *pool, const struct slab_share *share, bool 
 {
     if (wide)
         return share->wide_held == 0 || pool->wide_free_count == WIDE_SLABS;
-    /* Beyond its share a lane may borrow while half of the pool is free for others. */
-    return share->held < pool->small_count / SHARE_PARTS ||
-           pool->small_free_count > pool->small_count / 2;
+    unsigned active = pool->active + (share->held + share->wide_held == 0 ? 1 : 0);
+    unsigned fair = pool->small_count / SHARE_PARTS / active;
+    return share->held < (fair == 0 ? 1 : fair) || pool->small_free_count > pool->small_count / 2;
+}
+
+bool
+slab_share_allows_records(const struct slab_pool *pool, const struct slab_share *share,
+                          size_t waiting, size_t records_max)
+{
+    size_t active = pool->active + (share->held + share->wide_held == 0 ? 1 : 0);
+    return waiting < records_max &&
+           (share->records < records_max / SHARE_PARTS / active || waiting < records_max / 2);
 }
 
 struct slab *
@@ -109,6 +122,8 @@ slab_take(struct slab_pool *pool, struct slab_share *share, bool wide)
     *list = slab->next;
     slab->share = share;
     slab->in_flight = 0;
+    if (share->held + share->wide_held == 0)
+        pool->active++;
     if (wide) {
         pool->wide_free_count--;
         share->wide_held++;
@@ -130,6 +145,8 @@ slab_release(struct slab_pool *pool, struct slab *slab)
     unsigned *held = slab->wide ? &share->wide_held : &share->held;
     ASSERT(*held > 0);
     (*held)--;
+    if (share->held + share->wide_held == 0)
+        pool->active--;
     pool_put(pool, slab);
 }
 
@@ -148,6 +165,23 @@ slab_sent(struct slab *slab, uint32_t count)
 {
     ASSERT(slab->share != NULL);
     slab->in_flight += count;
+    slab->share->records += count;
+}
+
+void
+slab_hold(struct slab *slab)
+{
+    ASSERT(slab->share != NULL);
+    slab->in_flight++;
+}
+
+void
+slab_unhold(struct slab_pool *pool, struct slab *slab)
+{
+    ASSERT(slab->in_flight > 0);
+    slab->in_flight--;
+    if (slab->in_flight == 0)
+        slab_release(pool, slab);
 }
 
 void
@@ -155,6 +189,7 @@ slab_answered(struct slab_pool *pool, struct slab *slab, uint32_t count)
 {
     ASSERT(slab->in_flight >= count);
     slab->in_flight -= count;
+    slab->share->records -= count;
     if (slab->in_flight == 0)
         slab_release(pool, slab);
 }

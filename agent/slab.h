@@ -23,6 +23,7 @@ struct slab_share {
     struct slab *open;
     unsigned held; /* small slabs */
     unsigned wide_held;
+    uint32_t records; /* not answered yet */
 };
 
 struct slab {
@@ -46,12 +47,20 @@ void slab_pool_free(struct slab_pool *pool); /* NULL is fine */
  * an answer. */
 struct slab *slab_take(struct slab_pool *pool, struct slab_share *share, bool wide);
 
+/* Keeps it while its filler still looks at it, whatever is answered meanwhile. */
+void slab_hold(struct slab *slab);
+void slab_unhold(struct slab_pool *pool, struct slab *slab);
+
 /* No more room in it: it goes back when its last record is answered. */
 void slab_close(struct slab_pool *pool, struct slab *slab);
 
 /* `count` records were handed to Kafka from it, or answered. */
 void slab_sent(struct slab *slab, uint32_t count);
 void slab_answered(struct slab_pool *pool, struct slab *slab, uint32_t count);
+
+/* May the lane have more records under way, when there can be `records_max` in all and `waiting` are? */
+bool slab_share_allows_records(const struct slab_pool *pool, const struct slab_share *share,
+                               size_t waiting, size_t records_max);
 
 size_t slab_pool_size(const struct slab_pool *pool);    /* bytes of all slabs */
 size_t slab_pool_used(const struct slab_pool *pool);    /* bytes of slabs that lanes hold */

@@ -45,18 +45,23 @@ lane_without_answers_leaves_room_for_others(void **unused)
     struct slab *taken[4][16];
     struct slab_share shares[4] = {0};
     unsigned first = fill(pool, &shares[0], taken[0]);
-    assert_true(first >= 4);
-    assert_true(first <= 8);
+    assert_int_equal(first, 8); /* alone, half of all */
     unsigned second = fill(pool, &shares[1], taken[1]);
-    assert_int_equal(second, 4);
-    assert_int_equal(fill(pool, &shares[2], taken[2]), 4);
-    assert_int_equal(slab_pool_used(pool), 16 * (size_t)SLAB_SIZE);
+    assert_int_equal(second, 2);
+    unsigned third = fill(pool, &shares[2], taken[2]);
+    assert_int_equal(third, 1);
+    assert_non_null(slab_take(pool, &shares[3], false));
+    assert_false(slab_share_allows_records(pool, &shares[0], 60, 100));
+    assert_true(slab_share_allows_records(pool, &shares[0], 40, 100));
+    assert_true(slab_share_allows_records(pool, &shares[2], 60, 100));
+    assert_false(slab_share_allows_records(pool, &shares[2], 100, 100));
+    slab_close(pool, shares[3].open);
     for (unsigned i = 0; i < first; i++)
         slab_answered(pool, taken[0][i], 1);
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < second; i++)
         slab_answered(pool, taken[1][i], 1);
+    for (unsigned i = 0; i < third; i++)
         slab_answered(pool, taken[2][i], 1);
-    }
     assert_int_equal(slab_pool_used(pool), 0);
     slab_pool_free(pool);
 }
