@@ -5,9 +5,9 @@
  *                  |
  *                  *-- batch --1-- slab --1-- lane --1-- topic
  *
- * A batch is one range of one file, encoded into one slab, sent to one partition. A lane is what a slab
- * belongs to: a partition, or all partitions of one leader when there are too many. Everything here is
- * owned by the loop's thread. */
+ * A batch is one range of one file, encoded into one slab, sent to one partition. A lane is what
+ * a slab belongs to: a partition, or all partitions of one leader when there are too many.
+ * Everything here is owned by the loop's thread. */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cutter.h: where one event ends and the next begins. Pure: decided by the bytes and the limit alone, so
- * that the same file is cut into the same events however its bytes arrive; the event's id depends on it.
+/* cutter.h: where one event ends and the next begins. Pure: decided by the bytes and the limit
+ * alone, so that the same file is cut into the same events however its bytes arrive; the event's
+ * id depends on it.
  *
- * A line whose escaped text has more than `part_max` bytes comes in parts, each as long as fits, cut at
- * a character's border; the last part ends at the '\n'. No state, thread safe. */
+ * A line whose escaped text has more than `part_max` bytes comes in parts, each as long as fits,
+ * cut at a character's border; the last part ends at the '\n'. No state, thread safe. */
 #ifndef AGENT_CUTTER_H
 #define AGENT_CUTTER_H
 
@@ -25,8 +26,8 @@ struct cut_event {
     bool repaired;  /* invalid UTF-8 was replaced */
 };
 
-/* `mid_line`: the byte before `bytes` is no '\n' (and there is one). `ends`: the last byte of `bytes`
- * ends a line although it is no '\n' (a cut that was decided before). */
+/* `mid_line`: the byte before `bytes` is no '\n' (and there is one). `ends`: the last byte of
+ * `bytes` ends a line although it is no '\n' (a cut that was decided before). */
 enum cut_result cutter_next(const char *bytes, size_t size, bool mid_line, bool ends,
                             size_t part_max, char *out, size_t out_max, struct cut_event *event);
 

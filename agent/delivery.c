@@ -280,7 +280,8 @@ batch_send(struct agent *agent, struct batch *batch)
         }
 }
 
-/* --- topics ------------------------------------------------------------------------------------- */
+/* --- topics
+ * ------------------------------------------------------------------------------------- */
 
 struct topic *
 topic_get(struct agent *agent, const char *name, struct err *err)
@@ -289,7 +290,7 @@ topic_get(struct agent *agent, const char *name, struct err *err)
         if (strcmp(agent->topics[i]->name, name) == 0)
             return agent->topics[i];
     struct topic **topics =
-        realloc(agent->topics, (agent->topic_count + 1) * sizeof(agent->topics[0]));
+        realloc(agent->topics, (agent->topic_count + 1) * sizeof(struct topic *));
     if (topics != NULL)
         agent->topics = topics;
     struct topic *topic = calloc(1, sizeof(*topic));
@@ -376,7 +377,7 @@ lane_at(struct topic *topic, uint32_t index)
 {
     while (topic->lane_count <= index) {
         struct lane **lanes =
-            realloc(topic->lanes, (topic->lane_count + 1) * sizeof(topic->lanes[0]));
+            realloc(topic->lanes, (topic->lane_count + 1) * sizeof(struct lane *));
         if (lanes == NULL)
             return NULL;
         topic->lanes = lanes;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* delivery.h: batches on their way, what Kafka answers, and how far a file is committed.
- * A file's batches stand in its list in the order of their bytes; `committed` follows the finished ones
- * from the front. When one of them failed, the file waits until all are answered, and is then read again
- * from the first that is not finished: order is kept, and equal ids make repeats harmless. */
+/* delivery.h: batches on their way, what Kafka answers, and how far a file is committed. A
+ * file's batches stand in its list in the order of their bytes; `committed` follows the finished
+ * ones from the front. When one of them failed, the file waits until all are answered, and is
+ * then read again from the first that is not finished: order is kept, and equal ids make repeats
+ * harmless. */
 #ifndef AGENT_DELIVERY_H
 #define AGENT_DELIVERY_H
 

@@ -69,9 +69,11 @@ generation_remove(struct catalog *catalog, struct generation *generation)
 void
 catalog_done(struct catalog *catalog)
 {
-    while (catalog->first != NULL) {
-        catalog->first->file = NULL;
-        generation_remove(catalog, catalog->first);
+    for (struct generation *at = catalog->first, *next; at != NULL; at = next) {
+        next = at->next;
+        at->file = NULL;
+        at->previous = NULL; /* all before it are gone */
+        generation_remove(catalog, at);
     }
 }
 
@@ -129,7 +131,8 @@ distance_class(const struct generation *generation, uint32_t index)
     return class;
 }
 
-/* Drops one of the older checkpoints: the newer of two that are about as far away, else the oldest. */
+/* Drops one of the older checkpoints: the newer of two that are about as far away, else the
+ * oldest. */
 static void
 thin_checkpoints(struct generation *generation)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* generation.h: one life of one file's content, and how it is known again.
- * Content is the identity, the inode only a hint where to look first. What is kept, and the rules: head
- * (length and hash of the first bytes, growing), checkpoints (offset and hash of the bytes before it).
- * The catalog holds all generations of a state folder. One thread at a time. */
+ * Content is the identity, the inode only a hint where to look first. What is kept, and the
+ * rules: head (length and hash of the first bytes, growing), checkpoints (offset and hash of the
+ * bytes before it). The catalog holds all generations of a state folder. One thread at a time. */
 #ifndef AGENT_GENERATION_H
 #define AGENT_GENERATION_H
 
@@ -81,8 +81,8 @@ uint64_t generation_hash(const void *bytes, size_t size);
 void generation_commit(struct generation *generation, uint64_t offset, uint64_t tail_hash);
 bool generation_add_cut(struct generation *generation, uint64_t offset); /* false: no room */
 
-/* Learns more of the head when the file has grown. False with ERR_REJECT when the head that is known is
- * not there any more, ERR_RETRY when it cannot be read. */
+/* Learns more of the head when the file has grown. False with ERR_REJECT when the head that is
+ * known is not there any more, ERR_RETRY when it cannot be read. */
 bool generation_grow_head(struct generation *generation, int fd, uint64_t size,
                           struct err *err) MUST_CHECK;
 
@@ -91,12 +91,12 @@ enum belongs {
     BELONGS_YES,
     BELONGS_UNKNOWN, /* could not look; nothing may be concluded */
 };
-/* Does the open file of `size` bytes carry this life's content? Its head, and the greatest checkpoint
- * that fits into it, are compared. */
+/* Does the open file of `size` bytes carry this life's content? Its head, and the greatest
+ * checkpoint that fits into it, are compared. */
 enum belongs generation_belongs(const struct generation *generation, int fd, uint64_t size);
 
-/* How strongly a file that carries the content is tied to the generation: greater is better, 0 is not at
- * all. The order of notes in docs: inode with birth time, inode, path, content alone. */
+/* How strongly a file that carries the content is tied to the generation: greater is better, 0
+ * is not at all. The order of notes in docs: inode with birth time, inode, path, content alone. */
 enum tie { TIE_NONE, TIE_CONTENT, TIE_PATH, TIE_INODE, TIE_BIRTH };
 enum tie generation_tie(const struct generation *generation, const struct stat *about,
                         int64_t birth_ns, const char *path);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* journal.h: the form of the state file: checksummed records, one behind the other.
  *     magic 4 | type 2 | reserved 2 | size 4 | checksum 8 | payload of `size`
- * little endian; checksum = XXH3-64 of type, reserved, size and payload. A reader that meets damage looks
- * for the next record that is whole, and counts what it passed. Pure, no allocation but the buffer's. */
+ * little endian; checksum = XXH3-64 of type, reserved, size and payload. A reader that meets
+ * damage looks for the next record that is whole, and counts what it passed. Pure, no allocation
+ * but the buffer's. */
 #ifndef AGENT_JOURNAL_H
 #define AGENT_JOURNAL_H
 

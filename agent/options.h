@@ -43,8 +43,9 @@ struct agent_options {
 
 extern const struct options_schema agent_options_schema;
 
-/* What the table cannot say: at least one input, no name twice, absolute paths, valid topics, fields
- * that do not overwrite ours. ERR_CONFIG with file and line. `path` stands for the whole file. */
+/* What the table cannot say: at least one input, no name twice, absolute paths, valid topics,
+ * fields that do not overwrite ours. ERR_CONFIG with file and line. `path` stands for the whole
+ * file. */
 bool agent_options_check(const struct agent_options *options, const char *path,
                          struct err *err) MUST_CHECK;
 

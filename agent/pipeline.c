@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pipeline.c: the data path and its loop, top-down:
- *     discover   which files there are, and which life each is in       inputs/files.c, inputs/match.c
- *     schedule   whose turn it is                                       schedule.c
- *     read       check, cut, encode into a slab                         reader.c, cutter.c
- *     send       hand the records to Kafka without a copy               delivery.c, producer.c
- *     answer     move `committed` over what is acknowledged             delivery.c
- *     remember   write what changed to the state                        state.c
- * All of it on one thread; the disk and the cluster are waited for on helpers. Only this file and main.c
- * log. */
+ *     discover   which files there are, which life each is in       inputs/files.c, match.c
+ *     schedule   whose turn it is                                   schedule.c
+ *     read       check, cut, encode into a slab                     reader.c, cutter.c
+ *     send       hand the records to Kafka without a copy           delivery.c, producer.c
+ *     answer     move `committed` over what is acknowledged         delivery.c
+ *     remember   write what changed to the state                    state.c
+ * All of it on one thread; the disk and the cluster are waited for on helpers. Only this file
+ * and main.c log. */
 #include "agent/pipeline.h"
 
 #include <errno.h>
@@ -89,7 +89,8 @@ pipeline_of(struct agent *agent)
     return (struct pipeline *)(void *)((char *)agent - offsetof(struct pipeline, agent));
 }
 
-/* --- saying ------------------------------------------------------------------------------------- */
+/* --- saying
+ * ------------------------------------------------------------------------------------- */
 
 void
 agent_say(struct agent *agent, enum log_level level, const char *fmt, ...)
@@ -110,7 +111,8 @@ say(struct agent *agent, enum log_level level, const char *text)
     log_at(level, "%s", text);
 }
 
-/* --- timers ------------------------------------------------------------------------------------- */
+/* --- timers
+ * ------------------------------------------------------------------------------------- */
 
 static void
 arm(sd_event_source *timer, uint64_t after_ms)
@@ -143,7 +145,8 @@ discover_soon(struct agent *agent)
     arm(pipeline->discover, wait_ms < DISCOVER_SOON_MS ? DISCOVER_SOON_MS : wait_ms);
 }
 
-/* --- discover ----------------------------------------------------------------------------------- */
+/* --- discover
+ * ----------------------------------------------------------------------------------- */
 
 static int
 on_discover(sd_event_source *source, uint64_t time_us, void *context)
@@ -227,7 +230,8 @@ on_gathered(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- read and send ------------------------------------------------------------------------------ */
+/* --- read and send
+ * ------------------------------------------------------------------------------ */
 
 static int
 on_work(sd_event_source *source, void *context)
@@ -254,7 +258,8 @@ on_tokens(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- answers ------------------------------------------------------------------------------------ */
+/* --- answers
+ * ------------------------------------------------------------------------------------ */
 
 static void
 producer_answered(void *context, const rd_kafka_message_t *message)
@@ -331,8 +336,8 @@ producer_traffic(void *context, uint64_t wire_bytes, uint64_t message_bytes)
     metrics_add(pipeline->agent.metrics, pipeline->messages, message_bytes);
 }
 
-/* All answers of the old producer are here: nothing points into the slabs any more but its own buffers,
- * which go with it. */
+/* All answers of the old producer are here: nothing points into the slabs any more but its own
+ * buffers, which go with it. */
 static void
 retire_producer(struct pipeline *pipeline)
 {
@@ -421,7 +426,8 @@ on_producer_freed(sd_event_source *source, int fd, uint32_t revents, void *conte
     return 0;
 }
 
-/* --- remember ----------------------------------------------------------------------------------- */
+/* --- remember
+ * ----------------------------------------------------------------------------------- */
 
 static int
 on_state(sd_event_source *source, int fd, uint32_t revents, void *context)
@@ -513,7 +519,8 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- stop and reload ---------------------------------------------------------------------------- */
+/* --- stop and reload
+ * ---------------------------------------------------------------------------- */
 
 static void
 begin_stop(struct pipeline *pipeline, const char *why)
@@ -649,7 +656,8 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *co
     return 0;
 }
 
-/* --- pages -------------------------------------------------------------------------------------- */
+/* --- pages
+ * -------------------------------------------------------------------------------------- */
 
 static void
 answer(void *context, const char *question, struct buffer *out)
@@ -702,7 +710,8 @@ show_page(void *context, const struct http_request *request, struct http_respons
     show(context, "page", response);
 }
 
-/* --- start -------------------------------------------------------------------------------------- */
+/* --- start
+ * -------------------------------------------------------------------------------------- */
 
 static bool
 open_state(struct pipeline *pipeline, struct err *err)

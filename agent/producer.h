@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* producer.h: one Kafka producer, made for payloads that stay where they are.
- * Events of the library arrive through a descriptor on the owner's loop; topics' partitions and leaders are
- * asked for by a helper thread, since that call blocks. A producer that had a fatal error is drained, freed
- * in the background and replaced by its owner. One owner thread. */
+ * Events of the library arrive through a descriptor on the owner's loop; topics' partitions and
+ * leaders are asked for by a helper thread, since that call blocks. A producer that had a fatal
+ * error is drained, freed in the background and replaced by its owner. One owner thread. */
 #ifndef AGENT_PRODUCER_H
 #define AGENT_PRODUCER_H
 
@@ -60,7 +60,8 @@ void producer_look(struct producer *producer); /* ask for the topics now rather 
 int producer_fd(const struct producer *producer);
 void producer_serve(struct producer *producer); /* calls the events back */
 
-/* Hands records over. Those not taken have `err` set. The bytes stay the caller's until the answer. */
+/* Hands records over. Those not taken have `err` set. The bytes stay the caller's until the
+ * answer. */
 void producer_send(struct producer *producer, size_t topic_index, rd_kafka_message_t *messages,
                    size_t count);
 /* Gives back what is not sent yet, and with `all` also what is on its way, as failed answers. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* reader.c: see reader.h. The bytes' way: file -> read buffer -> slab (escaped, in place) -> librdkafka. */
+/* reader.c: see reader.h. The bytes' way: file -> read buffer -> slab (escaped, in place) ->
+ * librdkafka. */
 #include "agent/reader.h"
 
 #include <errno.h>
@@ -309,8 +310,8 @@ send_chunk(struct agent *agent, struct file *file, struct chunk *chunk, int32_t 
     return step == STEP_DONE ? READ_IDLE : READ_BLOCKED;
 }
 
-/* Looks for the end of a line in bytes that are new since the last look. True when it is worth to read
- * from the beginning of the line. */
+/* Looks for the end of a line in bytes that are new since the last look. True when it is worth
+ * to read from the beginning of the line. */
 static bool
 probe(struct agent *agent, struct file *file, struct err *err, enum read_outcome *outcome)
 {
@@ -339,7 +340,8 @@ probe(struct agent *agent, struct file *file, struct err *err, enum read_outcome
     return false;
 }
 
-/* Reads the chunk that begins at `read`, with the bytes before it, which must be the ones of before. */
+/* Reads the chunk that begins at `read`, with the bytes before it, which must be the ones of
+ * before. */
 static enum read_outcome
 read_chunk(struct agent *agent, struct file *file, struct chunk *chunk, size_t *wanted,
            struct err *err)

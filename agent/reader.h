@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* reader.h: one turn of one file: read, check that it is still the same content, cut, encode, send. */
+/* reader.h: one turn of one file: read, check that it is still the same content, cut, encode,
+ * send. */
 #ifndef AGENT_READER_H
 #define AGENT_READER_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* schedule.h: whose turn it is. Files with something to read wait in queues, one per input and lane; turns
- * go round the inputs, within an input round its lanes, within a lane round its files. A lane without room
- * is passed over until an answer comes, an input above its rate until it has tokens again. */
+/* schedule.h: whose turn it is. Files with something to read wait in queues, one per input and
+ * lane; turns go round the inputs, within an input round its lanes, within a lane round its
+ * files. A lane without room is passed over until an answer comes, an input above its rate until
+ * it has tokens again. */
 #ifndef AGENT_SCHEDULE_H
 #define AGENT_SCHEDULE_H
 

@@ -8,9 +8,9 @@
 
 #include "core/assert.h"
 
-/* One part of so many is for what lanes may always hold, divided among those that hold anything; up to a
- * half is borrowed first come, first served. So what is left is enough for whoever comes late, however many
- * of the others get no answers. */
+/* One part of so many is for what lanes may always hold, divided among those that hold anything;
+ * up to a half is borrowed first come, first served. So what is left is enough for whoever comes
+ * late, however many of the others get no answers. */
 #define SHARE_PARTS 4
 
 struct slab_pool {

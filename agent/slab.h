@@ -3,9 +3,9 @@
  * A fixed pool of fixed blocks, one allocation at the start:
  *     small slabs   SLAB_SIZE each
  *     wide slabs    a few, each large enough for the largest part of a line
- * An open slab belongs to one lane (one partition), is filled from the front, and goes back to the pool
- * when all its records are answered. A lane that gets no answers keeps at most its share, so it cannot
- * stop the others. One thread at a time. */
+ * An open slab belongs to one lane (one partition), is filled from the front, and goes back to
+ * the pool when all its records are answered. A lane that gets no answers keeps at most its
+ * share, so it cannot stop the others. One thread at a time. */
 #ifndef AGENT_SLAB_H
 #define AGENT_SLAB_H
 
@@ -43,8 +43,8 @@ bool slab_pool_new(struct slab_pool **out, size_t memory, size_t wide_size,
                    struct err *err) MUST_CHECK;
 void slab_pool_free(struct slab_pool *pool); /* NULL is fine */
 
-/* The lane's open slab, or a new one; NULL when the lane has its share or the pool is empty: wait for
- * an answer. */
+/* The lane's open slab, or a new one; NULL when the lane has its share or the pool is empty:
+ * wait for an answer. */
 struct slab *slab_take(struct slab_pool *pool, struct slab_share *share, bool wide);
 
 /* Keeps it while its filler still looks at it, whatever is answered meanwhile. */
@@ -58,7 +58,8 @@ void slab_close(struct slab_pool *pool, struct slab *slab);
 void slab_sent(struct slab *slab, uint32_t count);
 void slab_answered(struct slab_pool *pool, struct slab *slab, uint32_t count);
 
-/* May the lane have more records under way, when there can be `records_max` in all and `waiting` are? */
+/* May the lane have more records under way, when there can be `records_max` in all and `waiting`
+ * are? */
 bool slab_share_allows_records(const struct slab_pool *pool, const struct slab_share *share,
                                size_t waiting, size_t records_max);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.c: see state.h. The helper thread owns the file while `busy`; everything else is the owner's. */
+/* state.c: see state.h. The helper thread owns the file while `busy`; everything else is the
+ * owner's. */
 #include "agent/state.h"
 
 #include <errno.h>
@@ -78,7 +79,8 @@ struct state {
     int event_fd;
 };
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading
+ * ------------------------------------------------------------------------------------ */
 
 /* Generations by id, while a journal is read. */
 struct id_table {
@@ -218,8 +220,8 @@ load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
     if (generation == NULL)
         return false;
     if (type == RECORD_FORGET) {
-        /* Its slot stays taken, so that later records of the same id find something: it is marked and
-         * removed at the end. */
+        /* Its slot stays taken, so that later records of the same id find something: it is
+         * marked and removed at the end. */
         generation->gone = "forgotten";
         return true;
     }
@@ -377,7 +379,8 @@ state_read(const char *folder, struct catalog *catalog, struct state_report *rep
     return loaded;
 }
 
-/* --- the helper --------------------------------------------------------------------------------- */
+/* --- the helper
+ * --------------------------------------------------------------------------------- */
 
 static bool
 write_all(int fd, const char *bytes, size_t size)
@@ -467,7 +470,8 @@ helper_run(void *context)
     return NULL;
 }
 
-/* --- opening ------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------ */
 
 static uint64_t
 machine_hash(void)
@@ -636,7 +640,8 @@ state_free(struct state *state)
     free(state);
 }
 
-/* --- writing ------------------------------------------------------------------------------------ */
+/* --- writing
+ * ------------------------------------------------------------------------------------ */
 
 static void
 put_id(struct buffer *out, const struct generation *generation)
@@ -655,7 +660,8 @@ put_position(struct buffer *out, const struct generation *generation)
     journal_put_number(out, (uint64_t)generation->seen_seconds, 8);
 }
 
-/* Wraps what `payload` holds into a record of `out`; a failed allocation asks for a new file later. */
+/* Wraps what `payload` holds into a record of `out`; a failed allocation asks for a new file
+ * later. */
 static void
 append_record(struct state *state, struct buffer *out, enum record_type type,
               struct buffer *payload)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.h: what must survive: the generations, how far each is committed, which inputs were started once.
- * A folder with `journal` (records of agent/journal.h, appended), `lock` (held for life) and, for a moment,
- * `journal.new` (the compacted copy that replaces it). All writing is done by a helper thread; the owner's
- * thread only fills memory, so a slow disk delays durability and nothing else. */
+/* state.h: what must survive: the generations, how far each is committed, which inputs were
+ * started once. A folder with `journal` (records of agent/journal.h, appended), `lock` (held for
+ * life) and, for a moment, `journal.new` (the compacted copy that replaces it). All writing is
+ * done by a helper thread; the owner's thread only fills memory, so a slow disk delays
+ * durability and nothing else. */
 #ifndef AGENT_STATE_H
 #define AGENT_STATE_H
 
@@ -25,8 +26,8 @@ struct state_report {
     int64_t last_wall_ms;
 };
 
-/* Locks the folder (made when missing) and fills the catalog. ERR_RETRY: another process has it, the text
- * says which. */
+/* Locks the folder (made when missing) and fills the catalog. ERR_RETRY: another process has it,
+ * the text says which. */
 bool state_open(struct state **out, const char *folder, struct catalog *catalog,
                 struct state_report *report, struct err *err) MUST_CHECK;
 /* Only reads, without the lock, for `state show` and `explain`. */
@@ -45,7 +46,8 @@ void state_forget(struct state *state, const struct generation *generation);
 void state_put_input(struct state *state, const char *input);
 bool state_input_seen(const struct state *state, const char *input);
 
-/* Everything put before has a number up to this one; durable when state_durable() has reached it. */
+/* Everything put before has a number up to this one; durable when state_durable() has reached
+ * it. */
 uint64_t state_sequence(const struct state *state);
 uint64_t state_durable(const struct state *state);
 
@@ -53,8 +55,8 @@ uint64_t state_durable(const struct state *state);
 void state_sync(struct state *state);
 bool state_waits(const struct state *state); /* something was put and is not durable */
 
-/* Readable when the helper is done. state_reap() takes note; false with the reason when it could not
- * write: nothing is lost from memory, the next state_sync() tries again. */
+/* Readable when the helper is done. state_reap() takes note; false with the reason when it could
+ * not write: nothing is lost from memory, the next state_sync() tries again. */
 int state_fd(const struct state *state);
 bool state_reap(struct state *state, struct err *err) MUST_CHECK;
 

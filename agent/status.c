@@ -58,13 +58,13 @@ static struct file **
 sorted_files(const struct agent *agent, size_t *count)
 {
     *count = 0;
-    struct file **files = malloc((agent->file_count + 1) * sizeof(files[0]));
+    struct file **files = malloc((agent->file_count + 1) * sizeof(struct file *));
     if (files == NULL)
         return NULL;
     for (struct file *file = agent->files; file != NULL; file = file->next)
         if (file->state != FILE_ENDED)
             files[(*count)++] = file;
-    qsort(files, *count, sizeof(files[0]), by_lag);
+    qsort(files, *count, sizeof(struct file *), by_lag);
     return files;
 }
 
@@ -157,7 +157,8 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
     free(files);
 }
 
-/* --- the page ----------------------------------------------------------------------------------- */
+/* --- the page
+ * ----------------------------------------------------------------------------------- */
 
 static const char page_head[] =
     "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"

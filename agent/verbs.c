@@ -24,7 +24,8 @@
 #define REPLICAS_WANTED 3
 #define SHOWN_MAX 5
 
-/* --- check -------------------------------------------------------------------------------------- */
+/* --- check
+ * -------------------------------------------------------------------------------------- */
 
 struct counted {
     const struct agent_options *options;
@@ -122,9 +123,9 @@ check_topic(rd_kafka_t *rk, const char *name)
     rd_kafka_resp_err_t error = topic == NULL
                                     ? rd_kafka_last_error()
                                     : rd_kafka_metadata(rk, 0, topic, &found, CONNECT_TIMEOUT_MS);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && found->topic_cnt > 0)
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && found != NULL && found->topic_cnt > 0)
         error = found->topics[0].err;
-    bool fine = error == RD_KAFKA_RESP_ERR_NO_ERROR && found->topic_cnt > 0;
+    bool fine = error == RD_KAFKA_RESP_ERR_NO_ERROR && found != NULL && found->topic_cnt > 0;
     if (!fine) {
         const char *advice = kafka_advice(error);
         printf("topic '%s': %s%s%s\n", name, rd_kafka_err2str(error), advice == NULL ? "" : "; ",
@@ -153,9 +154,9 @@ check_topic(rd_kafka_t *rk, const char *name)
 static bool
 check_brokers(const struct agent_options *options, rd_kafka_t *rk)
 {
-    const struct rd_kafka_metadata *found;
+    const struct rd_kafka_metadata *found = NULL;
     rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, NULL, &found, CONNECT_TIMEOUT_MS);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR || found == NULL) {
         printf("kafka: cannot reach the brokers: %s\n", rd_kafka_err2str(error));
         return false;
     }
@@ -231,7 +232,8 @@ verb_check(const struct agent_options *options, bool connect)
     return CLI_EXIT_OK;
 }
 
-/* --- state show, explain ------------------------------------------------------------------------ */
+/* --- state show, explain
+ * ------------------------------------------------------------------------ */
 
 static void
 print_generation(const struct generation *generation)

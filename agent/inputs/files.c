@@ -25,7 +25,8 @@
 #define RELEASE_QUIET_MS 5000 /* a rotated file is let go this long after its last byte */
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
 
-/* --- inputs ------------------------------------------------------------------------------------- */
+/* --- inputs
+ * ------------------------------------------------------------------------------------- */
 
 static bool
 is_below(const char *path, const char *folder)
@@ -178,7 +179,8 @@ input_remove(struct agent *agent, struct input *input)
     return true;
 }
 
-/* --- discovery ---------------------------------------------------------------------------------- */
+/* --- discovery
+ * ---------------------------------------------------------------------------------- */
 
 struct discovery {
     struct agent *agent;
@@ -406,7 +408,8 @@ files_hint(struct agent *agent, const char *path)
     return true;
 }
 
-/* --- the end of a file -------------------------------------------------------------------------- */
+/* --- the end of a file
+ * -------------------------------------------------------------------------- */
 
 void
 files_count_lost(struct agent *agent, const struct file *file, uint64_t bytes, const char *reason)
@@ -438,8 +441,8 @@ files_changed(struct agent *agent, struct file *file)
     struct stat about;
     if (file->fd >= 0 && fstat(file->fd, &about) != 0)
         return; /* could not look: nothing is concluded */
-    /* What was known to be there: all of it when it became shorter, else what was seen of it before other
-     * bytes stood in its place. */
+    /* What was known to be there: all of it when it became shorter, else what was seen of it
+     * before other bytes stood in its place. */
     uint64_t known = file->read > file->scanned ? file->read : file->scanned;
     bool shorter = file->fd >= 0 && (uint64_t)about.st_size < file->size;
     if (!shorter && known < file->size)
@@ -451,8 +454,8 @@ files_changed(struct agent *agent, struct file *file)
         metrics_series(agent->metrics, METRIC_GENERATIONS, file->input->name, "truncated", NULL),
         1);
     schedule_remove(agent, file);
-    /* This inode carries another life now. Should a sibling have the old content, it is found there;
-     * else what was known of it is counted by whoever looks for it. */
+    /* This inode carries another life now. Should a sibling have the old content, it is found
+     * there; else what was known of it is counted by whoever looks for it. */
     generation->size = file->size;
     generation->gone = "truncated";
     generation->inode = 0;
@@ -548,7 +551,8 @@ forget_old(struct agent *agent)
     }
 }
 
-/* --- about once a second ------------------------------------------------------------------------ */
+/* --- about once a second
+ * ------------------------------------------------------------------------ */
 
 static void
 write_progress(struct agent *agent, struct file *file)

@@ -37,8 +37,8 @@ const char *input_refuses(const struct agent_files_options *options, const char 
                           const char *path);
 bool input_matches(const struct agent_files_options *options, const char *path);
 
-/* For `once`: true when every file is read to its end and acknowledged. Asks unterminated last lines to be
- * shipped when nothing else is left. */
+/* For `once`: true when every file is read to its end and acknowledged. Asks unterminated last
+ * lines to be shipped when nothing else is left. */
 bool files_all_done(struct agent *agent);
 
 /* Called by the data path. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* glob.c: see glob.h. The walk keeps a list of folders still to be looked into instead of recursing. */
+/* glob.c: see glob.h. The walk keeps a list of folders still to be looked into instead of
+ * recursing. */
 #include "agent/inputs/glob.h"
 
 #include <dirent.h>
@@ -72,7 +73,8 @@ set_match(const char *pattern, size_t size, unsigned char byte, bool *matched)
     return 0;
 }
 
-/* Matches one byte by the element at pattern[0] (not `*`): the element's size, 0 when it differs. */
+/* Matches one byte by the element at pattern[0] (not `*`): the element's size, 0 when it
+ * differs. */
 static size_t
 element_match(const char *pattern, size_t size, unsigned char byte)
 {
@@ -201,7 +203,8 @@ stop_push(struct stop **stops, const char *folder, const char *name, size_t name
     return true;
 }
 
-/* What an entry is, where `d_type` does not say: a link counts as what it leads to, unless by `**`. */
+/* What an entry is, where `d_type` does not say: a link counts as what it leads to, unless by
+ * `**`. */
 static bool
 entry_is_folder(int folder_fd, const struct dirent *entry, bool follow)
 {

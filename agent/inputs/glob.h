@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* glob.h: names of files by pattern, path segment by path segment.
- * `*` any bytes, `?` one byte, `[a-z]` `[!a-z]` one of a set, `\` takes the next byte as it is; none of
- * them crosses a slash, and none matches a dot that begins a name. `**` as a whole segment is any number
- * of folders, also none. An unclosed `[` is an ordinary byte. No recursion; time is linear in the text
- * times the pattern. */
+ * `*` any bytes, `?` one byte, `[a-z]` `[!a-z]` one of a set, `\` takes the next byte as it is;
+ * none of them crosses a slash, and none matches a dot that begins a name. `**` as a whole
+ * segment is any number of folders, also none. An unclosed `[` is an ordinary byte. No
+ * recursion; time is linear in the text times the pattern. */
 #ifndef AGENT_INPUTS_GLOB_H
 #define AGENT_INPUTS_GLOB_H
 
@@ -17,9 +17,10 @@ bool glob_match(const char *pattern, const char *path);
 /* A pattern without a slash matches the last segment of `path`, else the whole. */
 bool glob_excludes(const char *pattern, const char *path);
 
-/* Calls back for what the pattern finds. `folder` hears of each folder that was looked into (a place to
- * watch; maybe more than once), `file` of each entry that matches and is no folder. An error (not: not there) goes to `failed`,
- * and the walk goes on. Symbolic links to folders are followed, but not by `**`. */
+/* Calls back for what the pattern finds. `folder` hears of each folder that was looked into (a
+ * place to watch; maybe more than once), `file` of each entry that matches and is no folder. An
+ * error (not: not there) goes to `failed`, and the walk goes on. Symbolic links to folders are
+ * followed, but not by `**`. */
 struct glob_walk {
     void (*folder)(void *context, const char *path);
     void (*file)(void *context, const char *path);

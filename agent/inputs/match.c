@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* match.c: see match.h. In this order, best tie first, so that no file takes a life that has a better
- * claimant:
+/* match.c: see match.h. In this order, best tie first, so that no file takes a life that has a
+ * better claimant:
  *     1. a find with the inode that a life was last seen with
- *     2. for lives still without a file: that inode among the siblings of its path, outside of the globs
+ *     2. for lives still without a file: that inode among the siblings of its path
  *     3. a find with the path, then one with nothing but the content
  *     4. for lives still without a file: content among siblings whose names begin alike
  *     5. files between: of a path that was rotated more than once before anybody looked
- *     6. what is left of the finds begins new lives; what is left of the lives is counted as lost */
+ *     6. what is left of the finds begins new lives; what is left of the lives counts as lost */
 #include "agent/inputs/match.h"
 
 #include <dirent.h>
@@ -132,14 +132,14 @@ orphans_init(struct orphans *orphans, const struct agent *agent)
         orphans->count += at->file == NULL ? 1 : 0;
     if (orphans->count == 0)
         return true;
-    orphans->items = malloc(orphans->count * sizeof(orphans->items[0]));
+    orphans->items = malloc(orphans->count * sizeof(struct generation *));
     if (orphans->items == NULL)
         return false;
     size_t i = 0;
     for (struct generation *at = agent->catalog.first; at != NULL; at = at->next)
         if (at->file == NULL)
             orphans->items[i++] = at;
-    qsort(orphans->items, orphans->count, sizeof(orphans->items[0]), by_inode);
+    qsort(orphans->items, orphans->count, sizeof(struct generation *), by_inode);
     return true;
 }
 
@@ -345,8 +345,8 @@ try_sibling(struct agent *agent, struct generation *generation, struct input *in
     return found;
 }
 
-/* Looks for the life among the entries of its folder. False when the folder could not be looked into:
- * then nothing is concluded. */
+/* Looks for the life among the entries of its folder. False when the folder could not be looked
+ * into: then nothing is concluded. */
 static bool
 search_siblings(struct agent *agent, struct generation *generation, struct input *input,
                 bool by_content)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* match.h: which life of content does a file that was found carry? Content decides; where a file lies and
- * which inode it has only say where to look first. The rules are those of docs/guarantees.md. */
+/* match.h: which life of content does a file that was found carry? Content decides; where a file
+ * lies and which inode it has only say where to look first. The rules are those of
+ * docs/guarantees.md. */
 #ifndef AGENT_INPUTS_MATCH_H
 #define AGENT_INPUTS_MATCH_H
 
@@ -36,8 +37,9 @@ void finds_done(struct finds *finds);
 bool finds_add(struct finds *finds, const char *path, struct input *input,
                const struct stat *about);
 
-/* A file was rotated away from this path; it was last written at `since_ns`. Should the path have been
- * rotated more than once before anybody looked, whole files lie between: match_finds() looks for them. */
+/* A file was rotated away from this path; it was last written at `since_ns`. Should the path
+ * have been rotated more than once before anybody looked, whole files lie between: match_finds()
+ * looks for them. */
 void match_note_moved(struct agent *agent, const char *path, struct input *input, int64_t since_ns);
 void match_done(struct agent *agent);
 
