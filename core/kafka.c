@@ -246,6 +246,9 @@ kafka_version_traps(int version, struct buffer *out)
         {0x020100ff, "batches of records can be lost in a cooperative rebalance (records are taken "
                      "one by one instead)"},
         {0x020300ff,
+         "a commit by hand during a rebalance loses the assignment (the library's own timer "
+         "commits instead)"},
+        {0x020300ff,
          "an ordinary disconnect can end the idempotent producer with a fatal error (it "
          "is made anew)"},
         {0x020601ff,

@@ -25,6 +25,7 @@
 #define PAIRS_MAX 1000                    /* of a MAP; looked through in pairs */
 #define KNOWN_MAX 128                     /* keys of one mapping, for suggestions */
 #define PATH_SIZE_MAX 4096                /* PATH_MAX */
+#define NAME_SIZE_MAX 128                 /* "section.option" in a message */
 #define READ_SIZE 65536
 
 /* A file that is read, or waits for it. */
@@ -927,8 +928,27 @@ options_place(const struct options *options, const char *section, const char *ke
 }
 
 bool
-options_blame(const struct options *options, const char *section, const char *key, struct err *err)
+options_locate(const struct options *options, struct err *err)
 {
-    struct option_place place = setting_place(options, find_section(options->schema, section), key);
-    return place.line != 0 ? err_wrap(err, "%s:%u", place.file, place.line) : false;
+    const struct options_schema *schema = options->schema;
+    char name[NAME_SIZE_MAX];
+    size_t size = strspn(err->text, "abcdefghijklmnopqrstuvwxyz_.");
+    if (err->action != ERR_CONFIG || size == 0 || size >= sizeof(name))
+        return false;
+    memcpy(name, err->text, size);
+    name[size] = '\0';
+    char *dot = strchr(name, '.');
+    if (dot != NULL)
+        *dot = '\0';
+    size_t section = find_section(schema, name);
+    size_t top = find_section(schema, "");
+    struct option_place place;
+    if (section < schema->section_count)
+        place = options_place(options, name, dot == NULL ? "" : dot + 1);
+    else if (dot == NULL && top < schema->section_count &&
+             find_option(&schema->sections[top], name) != NULL)
+        place = options_place(options, "", name);
+    else
+        return false;
+    return err_wrap(err, "%s:%u", place.file, place.line);
 }

@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/kafka.h"
 
+#define LIBRDKAFKA_2_3_0 0x020300ff
 #define CONSUMER_MAGIC 0x636f6e73756d6572ULL
 #define PARTITIONS_MAX 100000 /* per topic: Kafka's own advice is far below */
 #define GAPS_BELIEVED_AFTER                                                                        \
@@ -53,6 +54,7 @@ struct consumer {
     uint64_t poll_interval_ms;
     uint64_t session_timeout_ms;
     uint64_t rebalances;
+    bool subscribed;
     bool joined;
     bool closing;
     char *cluster_id;
@@ -451,6 +453,7 @@ consumer_subscribe(struct consumer *consumer, struct err *err)
     for (size_t i = 0; i < consumer->options->route_count; i++)
         rd_kafka_topic_partition_list_add(topics, consumer->options->routes[i].topic,
                                           RD_KAFKA_PARTITION_UA);
+    consumer->subscribed = true;
     rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->client, topics);
     rd_kafka_topic_partition_list_destroy(topics);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -549,7 +552,11 @@ consumer_free(struct consumer *consumer)
         rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
         rd_kafka_queue_destroy(consumer->queue);
     }
-    if (consumer->client != NULL)
+    /* librdkafka below 2.3 aborts in the destruction of a cooperative member that never had an
+     * assignment (its issue 4312). It has left the group; the end of the process frees the rest. */
+    bool unsafe =
+        consumer->subscribed && !consumer->joined && rd_kafka_version() < LIBRDKAFKA_2_3_0;
+    if (consumer->client != NULL && !unsafe)
         rd_kafka_destroy_flags(consumer->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     for (size_t i = 0; i < consumer->all_count; i++) {
         offsets_done(&consumer->all[i]->offsets);

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "sinks/program.h"
 #include "sinks/sqlite/search.h"
+#include "sinks/verbs.h"
 
 #define PROGRAM "tailrace-sink"
 #define ABOUT "Consumes events from Kafka and indexes them, each exactly once."
@@ -31,8 +32,10 @@ static const struct cli_verb verbs[] = {
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
 static int
-fail(const struct err *err)
+fail(struct program *program, struct err *err)
 {
+    if (program->loaded != NULL)
+        (void)options_locate(program->loaded, err);
     log_error("%s", err->text);
     log_flush();
     return err->action == ERR_CONFIG ? CLI_EXIT_USAGE : CLI_EXIT_RUNTIME;
@@ -86,26 +89,9 @@ log_start(const struct program *program)
     struct buffer traps;
     buffer_init(&traps, REPORT_MAX);
     kafka_version_traps(rd_kafka_version(), &traps);
-    char *save = NULL;
-    char *text = traps.size > 0 ? traps.bytes : NULL;
-    buffer_string(&traps);
-    for (char *line = text == NULL ? NULL : strtok_r(traps.bytes, "\n", &save); line != NULL;
-         line = strtok_r(NULL, "\n", &save))
-        log_info("%s", line);
+    for (const char *line = buffer_string(&traps); *line != '\0'; line += strcspn(line, "\n") + 1)
+        log_info("%.*s", (int)strcspn(line, "\n"), line);
     buffer_done(&traps);
-}
-
-/* What `once` did, for the terminal. */
-static void
-print_summary(const struct pipeline *pipeline)
-{
-    for (size_t i = 0; i < pipeline->route_count; i++) {
-        const struct route *route = &pipeline->routes[i];
-        printf("%s -> %s: consumed %" PRIu64, route->topic, route->index, route->consumed);
-        for (size_t outcome = 0; outcome < ROUTE_OUTCOME_COUNT; outcome++)
-            printf(", %s %" PRIu64, route_outcome_names[outcome], route->finished[outcome]);
-        printf(", in flight %" PRIu64 "\n", route_in_flight(route));
-    }
 }
 
 static int
@@ -117,50 +103,13 @@ run(struct program *program, bool once)
     if (fine)
         fine = pipeline_run(program->pipeline, &err);
     if (fine && once)
-        print_summary(program->pipeline);
-    int code = fine ? CLI_EXIT_OK : fail(&err);
+        verbs_print_summary(program->pipeline);
+    int code = fine ? CLI_EXIT_OK : fail(program, &err);
     program_close(program);
     if (fine)
         log_info("stopped");
     log_flush();
     return code;
-}
-
-static int
-check(struct program *program)
-{
-    bool connect =
-        program->cli.argument_count == 1 && strcmp(program->cli.arguments[0], "--connect") == 0;
-    struct err err;
-    if (program->cli.argument_count > 0 && !connect) {
-        err_put_set(&err, ERR_CONFIG, 0, "check takes --connect only, not '%s'",
-                    program->cli.arguments[0]);
-        return fail(&err);
-    }
-    struct buffer report;
-    buffer_init(&report, REPORT_MAX);
-    bool fine = program_open(program, false, reload, &err);
-    if (fine && connect)
-        fine = pipeline_check(program->pipeline, &report, &err);
-    kafka_version_traps(rd_kafka_version(), &report);
-    fputs(buffer_string(&report), stdout);
-    buffer_done(&report);
-    int code = fine ? CLI_EXIT_OK : fail(&err);
-    program_close(program);
-    if (fine)
-        printf("%s: configuration OK\n", program->cli.config_path);
-    return code;
-}
-
-static int
-print_reference(void)
-{
-    struct buffer text;
-    buffer_init(&text, REPORT_MAX);
-    options_reference(&sink_options_schema, &text);
-    fputs(buffer_string(&text), stdout);
-    buffer_done(&text);
-    return CLI_EXIT_OK;
 }
 
 /* Verbs that need the configuration. */
@@ -169,20 +118,21 @@ with_options(struct program *program)
 {
     struct err err;
     if (!program_load(&program->loaded, program->cli.config_path, &err))
-        return fail(&err);
+        return fail(program, &err);
     program->options = options_root(program->loaded);
     log_setup(PROGRAM, (enum log_level)program->options->log.level,
               (enum log_format)program->options->log.format);
-    int code;
-    if (strcmp(program->cli.verb, "check") == 0)
-        code = check(program);
-    else if (strcmp(program->cli.verb, "search") == 0)
-        code = sqlite_search(program->options, program->cli.argument_count, program->cli.arguments,
-                             &err)
-                   ? CLI_EXIT_OK
-                   : fail(&err);
-    else
-        code = run(program, strcmp(program->cli.verb, "once") == 0);
+    const struct cli *cli = &program->cli;
+    int code = CLI_EXIT_OK;
+    if (strcmp(cli->verb, "check") == 0) {
+        if (!verbs_check(program, reload, &err))
+            code = fail(program, &err);
+    } else if (strcmp(cli->verb, "search") == 0) {
+        if (!sqlite_search(program->options, cli->argument_count, cli->arguments, &err))
+            code = fail(program, &err);
+    } else {
+        code = run(program, strcmp(cli->verb, "once") == 0);
+    }
     options_free(program->loaded);
     return code;
 }
@@ -194,7 +144,7 @@ main(int argc, char **argv)
     struct err err;
     log_setup(PROGRAM, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     if (!cli_parse(&program.cli, argc, argv, verbs, VERB_COUNT, CONFIG_DEFAULT, &err))
-        return fail(&err);
+        return fail(&program, &err);
     if (strcmp(program.cli.verb, "help") == 0) {
         cli_print_help(PROGRAM, ABOUT, verbs, VERB_COUNT, CONFIG_DEFAULT);
         return CLI_EXIT_OK;
@@ -204,7 +154,7 @@ main(int argc, char **argv)
         return CLI_EXIT_OK;
     }
     if (strcmp(program.cli.verb, "reference") == 0)
-        return print_reference();
+        return verbs_print_reference();
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return CLI_EXIT_RUNTIME;
     int code = with_options(&program);

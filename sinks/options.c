@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/assert.h"
+#include "core/http.h"
 #include "core/option_value.h"
 
 #define TOPIC_NAME_MAX 249 /* Kafka's own limit */
@@ -161,31 +162,41 @@ check_dead_letters(const struct sink_options *options, const struct sink_route_o
     return true;
 }
 
-bool
-sink_options_check(const struct sink_options *options, const char *path, struct err *err)
+/* What is wrong with the whole; the texts begin with an option's name, which finds its line. */
+static bool
+check_sections(const struct sink_options *options, struct err *err)
 {
-    ASSERT(options != NULL);
-    ASSERT(path != NULL);
-
     if (options->elasticsearch_given && options->sqlite_given)
         return err_set(err, ERR_CONFIG, 0,
-                       "%s:1: both 'elasticsearch' and 'sqlite' are given; a sink has one output",
-                       path);
+                       "sqlite and elasticsearch are both given; a sink has one output");
+    if (!options->elasticsearch_given && !options->sqlite_given)
+        return err_set(err, ERR_CONFIG, 0,
+                       "elasticsearch or sqlite must be given: a sink needs an output, such as "
+                       "elasticsearch: {urls: [\"http://localhost:9200\"]}");
     if (options->sqlite_given && options->sqlite.path[0] == '\0')
-        return err_set(err, ERR_CONFIG, 0, "%s:1: 'path' in 'sqlite' is empty", path);
-    if (!options->sqlite_given && options->elasticsearch.urls.count == 0)
-        return err_set(err, ERR_CONFIG, 0, "%s:1: 'urls' in 'elasticsearch' is empty", path);
+        return err_set(err, ERR_CONFIG, 0, "sqlite.path is empty");
+    if (options->elasticsearch_given && options->elasticsearch.urls.count == 0)
+        return err_set(err, ERR_CONFIG, 0, "elasticsearch.urls is empty");
     if (options->route_count == 0)
-        return err_set(err, ERR_CONFIG, 0, "%s:1: no routes: add a list 'routes'", path);
-    for (size_t i = 0; i < options->route_count; i++)
-        if (!check_route(options, i, err))
-            return false;
-    for (size_t i = 0; i < options->route_count; i++)
-        if (!check_dead_letters(options, &options->routes[i], err))
-            return false;
+        return err_set(err, ERR_CONFIG, 0,
+                       "routes has no entry: name a topic and an index, such as "
+                       "- {topic: logs-topic, index: logs}");
     if (options->bulk.size > options->bulk.memory / 4)
         return err_set(err, ERR_CONFIG, 0,
-                       "%s:1: 'size' in 'bulk' is above a quarter of its 'memory'; raise memory",
-                       path);
+                       "bulk.size is above a quarter of bulk.memory; raise bulk.memory");
+    return http_check_listen(options->http.listen, err);
+}
+
+bool
+sink_options_check(const struct options *loaded, struct err *err)
+{
+    const struct sink_options *options = options_root(loaded);
+    struct kafka_settings settings;
+    if (!check_sections(options, err) ||
+        !kafka_settings_init(&settings, (const struct kafka_common_options *)&options->kafka, err))
+        return options_locate(loaded, err);
+    for (size_t i = 0; i < options->route_count; i++)
+        if (!check_route(options, i, err) || !check_dead_letters(options, &options->routes[i], err))
+            return false;
     return true;
 }

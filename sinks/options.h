@@ -48,7 +48,6 @@ extern const struct options_schema sink_options_schema;
 
 /* What the table cannot say: one output, at least one route, no topic twice, names that are
  * valid. */
-bool sink_options_check(const struct sink_options *options, const char *path,
-                        struct err *err) MUST_CHECK;
+bool sink_options_check(const struct options *loaded, struct err *err) MUST_CHECK;
 
 #endif

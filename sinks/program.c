@@ -19,7 +19,7 @@ program_load(struct options **out, const char *path, struct err *err)
 {
     if (!options_load(out, &sink_options_schema, path, err))
         return false;
-    if (sink_options_check(options_root(*out), path, err))
+    if (sink_options_check(*out, err))
         return true;
     options_free(*out);
     *out = NULL;

@@ -39,7 +39,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     const struct sink_options *root = options_root(options);
-    if (!sink_options_check(root, "fuzz.yaml", &err))
+    if (!sink_options_check(options, &err))
         check_sentence(&err);
     for (size_t i = 0; i < root->route_count; i++)
         ASSERT(strlen(root->routes[i].topic) <= size * 8 + 4096);

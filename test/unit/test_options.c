@@ -175,10 +175,17 @@ places_are_known_for_later_checks(void **state)
     assert_string_equal(options_place(options, "limits", "depth").file, "t.yaml");
     struct err err;
     (void)err_set(&err, ERR_CONFIG, 0, "bad");
-    assert_false(options_blame(options, "kafka", "compression", &err));
-    assert_string_equal(err.text, "t.yaml:3: bad");
-    assert_false(options_blame(options, "limits", "depth", &err));
-    assert_string_equal(err.text, "t.yaml:3: bad");
+    assert_false(options_locate(options, &err));
+    assert_string_equal(err.text, "bad"); /* names no option */
+    (void)err_set(&err, ERR_CONFIG, 0, "kafka.compression is bad");
+    assert_false(options_locate(options, &err));
+    assert_string_equal(err.text, "t.yaml:3: kafka.compression is bad");
+    (void)err_set(&err, ERR_CONFIG, 0, "memory: bad");
+    assert_false(options_locate(options, &err));
+    assert_string_equal(err.text, "t.yaml:1: memory: bad");
+    (void)err_set(&err, ERR_STOP, 0, "memory is short");
+    assert_false(options_locate(options, &err));
+    assert_string_equal(err.text, "memory is short");
     options_free(options);
 }
 
@@ -632,33 +639,42 @@ the_sink_refuses_what_its_table_cannot(void **state)
 {
     (void)state;
     static const struct bad cases[] = {
-        {"", "1: no routes: add a list 'routes'"},
+        {"", "1: elasticsearch or sqlite must be given: a sink needs an output, such as "
+             "elasticsearch: {urls: [\"http://localhost:9200\"]}"},
+        {"elasticsearch: {}\n", "1: routes has no entry: name a topic and an index, such as "
+                                "- {topic: logs-topic, index: logs}"},
+        {"elasticsearch: {}\n\nroutes: []\n",
+         "3: routes has no entry: name a topic and an index, such as "
+         "- {topic: logs-topic, index: logs}"},
         {"routes: [{topic: a, index: a}]\nelasticsearch:\nsqlite: {path: x}\n",
-         "1: both 'elasticsearch' and 'sqlite' are given; a sink has one output"},
-        {"routes:\n  - {topic: a, index: a}\n  - {topic: a, index: b}\n",
+         "3: sqlite and elasticsearch are both given; a sink has one output"},
+        {"routes:\n  - {topic: a, index: a}\n  - {topic: a, index: b}\nelasticsearch:\n",
          "3: the topic 'a' has a route at t.yaml:2 already"},
-        {"routes: [{topic: a b, index: a}]\n",
+        {"routes: [{topic: a b, index: a}]\nelasticsearch:\n",
          "1: 'a b' is no topic name: only letters, digits, '.', '_' and '-' may be in it"},
-        {"routes: [{topic: .., index: a}]\n",
+        {"routes: [{topic: .., index: a}]\nelasticsearch:\n",
          "1: '..' is no topic name: Kafka keeps '.' and '..' for itself"},
-        {"routes: [{topic: a, index: A}]\n", "1: 'A' is no index name: it must be lower case"},
-        {"routes: [{topic: a, index: -a}]\n",
+        {"routes: [{topic: a, index: A}]\nelasticsearch:\n",
+         "1: 'A' is no index name: it must be lower case"},
+        {"routes: [{topic: a, index: -a}]\nelasticsearch:\n",
          "1: '-a' is no index name: it begins with '-', '_' or '+'"},
-        {"routes: [{topic: a, index: 'a:b'}]\n",
+        {"routes: [{topic: a, index: 'a:b'}]\nelasticsearch:\n",
          "1: 'a:b' is no index name: none of \\ / * ? \" < > | , # : and blank may be in it"},
-        {"routes: [{topic: a, index: \"\"}]\n", "1: '' is no index name: it is empty"},
-        {"routes: [{topic: a, index: .}]\n", "1: '.' is no index name: it is '.' or '..'"},
-        {"routes:\n  - {topic: a, index: a}\n  - {topic: a.dlq, index: b}\n",
+        {"routes: [{topic: a, index: \"\"}]\nelasticsearch:\n",
+         "1: '' is no index name: it is empty"},
+        {"routes: [{topic: a, index: .}]\nelasticsearch:\n",
+         "1: '.' is no index name: it is '.' or '..'"},
+        {"routes:\n  - {topic: a, index: a}\n  - {topic: a.dlq, index: b}\nelasticsearch:\n",
          "2: the dead-letter topic 'a.dlq' is consumed by the route at t.yaml:3; its letters would "
          "come round for ever"},
-        {"routes: [{topic: a, index: a, dead_letter_topic: a}]\n",
+        {"routes: [{topic: a, index: a, dead_letter_topic: a}]\nelasticsearch:\n",
          "1: the dead-letter topic 'a' is consumed by the route at t.yaml:1; its letters would "
          "come "
          "round for ever"},
-        {"routes: [{topic: a, index: a, dead_letter_topic: '?'}]\n",
+        {"routes: [{topic: a, index: a, dead_letter_topic: '?'}]\nelasticsearch:\n",
          "1: '?' is no topic name: only letters, digits, '.', '_' and '-' may be in it"},
-        {"routes: [{topic: a, index: a}]\nbulk: {size: 3MiB, memory: 8MiB}\n",
-         "1: 'size' in 'bulk' is above a quarter of its 'memory'; raise memory"},
+        {"routes: [{topic: a, index: a}]\nbulk: {size: 3MiB, memory: 8MiB}\nelasticsearch:\n",
+         "2: bulk.size is above a quarter of bulk.memory; raise bulk.memory"},
     };
     struct options *options = NULL;
     struct err err;
@@ -666,15 +682,15 @@ the_sink_refuses_what_its_table_cannot(void **state)
         const char *text = cases[i].text;
         if (!options_parse(&options, &sink_options_schema, "t.yaml", text, strlen(text), &err))
             fail_msg("%s", err.text);
-        assert_false(sink_options_check(options_root(options), "t.yaml", &err));
+        assert_false(sink_options_check(options, &err));
         assert_int_equal(err.action, ERR_CONFIG);
         if (strncmp(err.text, "t.yaml:", 7) != 0 || strcmp(err.text + 7, cases[i].sentence) != 0)
             fail_msg("for\n%s\ncame\n%s", text, err.text);
         options_free(options);
     }
-    static const char good[] = "routes: [{topic: A_b-c.9, index: .a-b_c+1}]\n";
+    static const char good[] = "routes: [{topic: A_b-c.9, index: .a-b_c+1}]\nelasticsearch:\n";
     assert_true(options_parse(&options, &sink_options_schema, "t.yaml", good, strlen(good), &err));
-    assert_true(sink_options_check(options_root(options), "t.yaml", &err));
+    assert_true(sink_options_check(options, &err));
     options_free(options);
 }
 

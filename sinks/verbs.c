@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verbs.c: see verbs.h. */
+#include "sinks/verbs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/buffer.h"
+#include "core/kafka.h"
+#include "sinks/program.h"
+
+#define REPORT_MAX (1024U * 1024)
+
+void
+verbs_print_summary(const struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->route_count; i++) {
+        const struct route *route = &pipeline->routes[i];
+        printf("%s -> %s: consumed %" PRIu64, route->topic, route->index, route->consumed);
+        for (size_t outcome = 0; outcome < ROUTE_OUTCOME_COUNT; outcome++)
+            printf(", %s %" PRIu64, route_outcome_names[outcome], route->finished[outcome]);
+        printf(", in flight %" PRIu64 "\n", route_in_flight(route));
+    }
+}
+
+bool
+verbs_check(struct program *program, void (*reload)(void *), struct err *err)
+{
+    const struct cli *cli = &program->cli;
+    bool connect = cli->argument_count == 1 && strcmp(cli->arguments[0], "--connect") == 0;
+    struct buffer report;
+    buffer_init(&report, REPORT_MAX);
+    bool fine = program_open(program, false, reload, err);
+    if (fine && connect)
+        fine = pipeline_check(program->pipeline, &report, err);
+    kafka_version_traps(rd_kafka_version(), &report);
+    fputs(buffer_string(&report), stdout);
+    buffer_done(&report);
+    program_close(program);
+    if (fine)
+        printf("%s: configuration OK\n", cli->config_path);
+    return fine;
+}
+
+int
+verbs_print_reference(void)
+{
+    struct buffer text;
+    buffer_init(&text, REPORT_MAX);
+    options_reference(&sink_options_schema, &text);
+    fputs(buffer_string(&text), stdout);
+    buffer_done(&text);
+    return CLI_EXIT_OK;
+}
