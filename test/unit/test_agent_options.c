@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_agent_options.c: agent/options.c: each mistake is refused with one sentence, its file and line. */
+/* test_agent_options.c: agent/options.c: each mistake is refused with one sentence, its file and
+ * line. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 /* cmocka wants those first */
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/options.h"
@@ -100,9 +102,9 @@ inputs_are_compared_in_all_that_matters(void **unused)
     enum { count = sizeof(texts) / sizeof(texts[0]) };
     struct options *loaded[count];
     for (size_t i = 0; i < count; i++) {
-        char text[256] = "files: [";
+        char text[256];
         struct err err;
-        strcat(strcat(text, texts[i]), "]\n");
+        (void)snprintf(text, sizeof(text), "files: [%s]\n", texts[i]);
         if (!options_parse(&loaded[i], &agent_options_schema, "a", text, strlen(text), &err))
             fail_msg("%s", err.text);
     }

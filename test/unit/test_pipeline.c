@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_pipeline.c: the whole agent, `once`, against librdkafka's mock cluster that answers with errors. */
+/* test_pipeline.c: the whole agent, `once`, against librdkafka's mock cluster that answers with
+ * errors. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +39,7 @@ setup(void **context)
     world->cluster = rd_kafka_mock_cluster_new(world->handle, 1);
     assert_non_null(world->cluster);
     assert_int_equal(rd_kafka_mock_topic_create(world->cluster, TOPIC, 2, 1), 0);
-    strcpy(world->folder, "/tmp/test_pipeline.XXXXXX");
+    (void)snprintf(world->folder, sizeof(world->folder), "/tmp/test_pipeline.XXXXXX");
     assert_non_null(mkdtemp(world->folder));
     (void)snprintf(text, sizeof(text), "%s/logs", world->folder);
     assert_int_equal(mkdir(text, 0755), 0);
@@ -103,7 +104,7 @@ static void
 run_once(const struct world *world)
 {
     struct options *loaded;
-    struct pipeline *pipeline;
+    struct pipeline *pipeline = NULL;
     struct err err;
     if (!options_load(&loaded, &agent_options_schema, world->config, &err) ||
         !pipeline_new(&pipeline, loaded, world->config, true, &err) ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_state.c: agent/state.c and agent/journal.c: what was durable comes back, damage costs only what it
- * touched. */
+/* test_state.c: agent/state.c and agent/journal.c: what was durable comes back, damage costs
+ * only what it touched. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,7 +47,7 @@ static int
 setup(void **context)
 {
     struct world *world = calloc(1, sizeof(*world));
-    strcpy(world->folder, "/tmp/test_state.XXXXXX");
+    (void)snprintf(world->folder, sizeof(world->folder), "/tmp/test_state.XXXXXX");
     assert_non_null(mkdtemp(world->folder));
     world_open(world);
     *context = world;
