@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_state.c: the state's journal with any bytes in it. Odd inputs are wrapped into a whole record first,
- * so that the meaning of fields is tried as well as the framing. */
+/* fuzz_state.c: the state's journal with any bytes in it. Odd inputs are wrapped into a whole
+ * record first, so that the meaning of fields is tried as well as the framing. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
