@@ -183,7 +183,7 @@ struct agent {
     metric ack_latency;
 
     /* Says something to a person; set by pipeline.c, the only one that logs. */
-    void (*say)(struct agent *agent, enum log_level level, const char *text);
+    void (*say)(struct agent *agent, enum log_level level, const char *site, const char *text);
     void (*wake)(struct agent *agent);       /* there is something to read */
     void (*rediscover)(struct agent *agent); /* files may have come or gone: look soon */
 };

@@ -280,8 +280,7 @@ batch_send(struct agent *agent, struct batch *batch)
         }
 }
 
-/* --- topics
- * ------------------------------------------------------------------------------------- */
+/* --- topics --- */
 
 struct topic *
 topic_get(struct agent *agent, const char *name, struct err *err)

@@ -6,6 +6,7 @@
 
 #include "agent/options.h"
 #include "agent/pipeline.h"
+#include "agent/producer.h"
 #include "agent/verbs.h"
 #include "core/cli.h"
 #include "core/log.h"
@@ -104,7 +105,7 @@ main(int argc, char **argv)
     struct options *loaded;
     if (!options_load(&loaded, &agent_options_schema, cli.config_path, &err))
         return usage(err.text);
-    if (!agent_options_check(options_root(loaded), cli.config_path, &err)) {
+    if (!agent_options_check(loaded, &err) || !producer_check(options_root(loaded), &err)) {
         options_free(loaded);
         return usage(err.text);
     }

@@ -10,8 +10,11 @@
 #include "core/assert.h"
 #include "core/buffer.h"
 #include "core/encode.h"
+#include "core/http.h"
+#include "core/kafka.h"
 
 #define TOPIC_NAME_MAX 249 /* Kafka's own limit */
+#define TOPIC_RULE "is no topic name: 1 to 249 letters, digits, '.', '_' and '-'"
 #define INPUT_NAME_MAX 128 /* it is a metric label and a record of the state */
 
 #define OPTION_STRUCT struct agent_top_options
@@ -82,13 +85,12 @@ topic_is_valid(const char *topic)
 }
 
 static bool
-check_topic(const char *topic, const char *file, unsigned line, struct err *err)
+check_topic(const struct agent_files_options *input, struct err *err)
 {
-    if (topic_is_valid(topic))
+    if (input->topic[0] == '\0' || topic_is_valid(input->topic))
         return true;
-    return err_set(err, ERR_CONFIG, 0,
-                   "%s:%u: '%.260s' is no topic name: 1 to 249 letters, digits, '.', '_' and '-'",
-                   file, line, topic);
+    return err_set(err, ERR_CONFIG, 0, "%s:%u: '%.260s' " TOPIC_RULE, input->place.file,
+                   input->place.line, input->topic);
 }
 
 /* Names that we write ourselves, or that a parser or the log table owns. */
@@ -155,20 +157,31 @@ check_paths(const struct agent_files_options *input, struct err *err)
     return true;
 }
 
-bool
-agent_options_check(const struct agent_options *options, const char *path, struct err *err)
+/* The texts begin with an option's name, which finds its line. */
+static bool
+check_sections(const struct agent_options *options, struct err *err)
 {
-    ASSERT(options != NULL);
-    ASSERT(path != NULL);
-
+    struct kafka_settings settings;
     if (options->top.state_dir[0] != '/')
-        return err_set(err, ERR_CONFIG, 0,
-                       "%s:1: state_dir '%.200s' is not absolute; begin it with /", path,
+        return err_set(err, ERR_CONFIG, 0, "state_dir '%.200s' is not absolute; begin it with /",
                        options->top.state_dir);
-    if (!check_topic(options->kafka.topic, path, 1, err))
-        return false;
+    if (!topic_is_valid(options->kafka.topic))
+        return err_set(err, ERR_CONFIG, 0, "kafka.topic '%.260s' " TOPIC_RULE,
+                       options->kafka.topic);
     if (options->files_count == 0)
-        return err_set(err, ERR_CONFIG, 0, "%s:1: no inputs: add a list 'files'", path);
+        return err_set(err, ERR_CONFIG, 0,
+                       "files has no entry: there are no inputs; add one, such as "
+                       "- {name: system, paths: [/var/log/*.log]}");
+    return kafka_settings_init(&settings, agent_kafka_common(options), err) &&
+           http_check_listen(options->http.listen, err);
+}
+
+bool
+agent_options_check(const struct options *loaded, struct err *err)
+{
+    const struct agent_options *options = options_root(loaded);
+    if (!check_sections(options, err))
+        return options_locate(loaded, err);
     for (size_t i = 0; i < options->files_count; i++) {
         const struct agent_files_options *input = &options->files[i];
         if (input->name[0] == '\0' || strlen(input->name) > INPUT_NAME_MAX)
@@ -180,10 +193,7 @@ agent_options_check(const struct agent_options *options, const char *path, struc
                                "%s:%u: the input name '%s' is taken by %s:%u already",
                                input->place.file, input->place.line, input->name,
                                options->files[k].place.file, options->files[k].place.line);
-        if (!check_paths(input, err) || !check_fields(input, err))
-            return false;
-        if (input->topic[0] != '\0' &&
-            !check_topic(input->topic, input->place.file, input->place.line, err))
+        if (!check_paths(input, err) || !check_fields(input, err) || !check_topic(input, err))
             return false;
         if (input->part_size + 65536 + 262144 > options->top.memory / 4)
             return err_set(

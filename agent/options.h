@@ -44,10 +44,8 @@ struct agent_options {
 extern const struct options_schema agent_options_schema;
 
 /* What the table cannot say: at least one input, no name twice, absolute paths, valid topics,
- * fields that do not overwrite ours. ERR_CONFIG with file and line. `path` stands for the whole
- * file. */
-bool agent_options_check(const struct agent_options *options, const char *path,
-                         struct err *err) MUST_CHECK;
+ * fields that do not overwrite ours. ERR_CONFIG with file and line. */
+bool agent_options_check(const struct options *loaded, struct err *err) MUST_CHECK;
 
 /* The first members of the kafka section, as core/kafka.h wants them. */
 const struct kafka_common_options *agent_kafka_common(const struct agent_options *options);

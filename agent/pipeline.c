@@ -76,11 +76,12 @@ struct pipeline {
     bool restarting; /* the producer had a fatal error: drained, then replaced */
     int freed_fd;    /* an eventfd: the old producer is gone */
     size_t batch_size;
+    bool discovered; /* every input was looked through at least once */
     bool stopping;
     uint64_t stop_at_ms;
     bool failed;
-    metric memory_used, memory_size, state_bytes, state_errors, sweeps, sweep_seconds, restarts,
-        wire, messages;
+    metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
+        sweep_seconds, restarts, wire, messages;
 };
 
 static struct pipeline *
@@ -89,8 +90,7 @@ pipeline_of(struct agent *agent)
     return (struct pipeline *)(void *)((char *)agent - offsetof(struct pipeline, agent));
 }
 
-/* --- saying
- * ------------------------------------------------------------------------------------- */
+/* --- saying --- */
 
 void
 agent_say(struct agent *agent, enum log_level level, const char *fmt, ...)
@@ -101,18 +101,17 @@ agent_say(struct agent *agent, enum log_level level, const char *fmt, ...)
     int size = vsnprintf(text, sizeof(text), fmt, arguments);
     va_end(arguments);
     if (size > 0)
-        agent->say(agent, level, text);
+        agent->say(agent, level, fmt, text);
 }
 
 static void
-say(struct agent *agent, enum log_level level, const char *text)
+say(struct agent *agent, enum log_level level, const char *site, const char *text)
 {
     (void)agent;
-    log_at(level, "%s", text);
+    log_text(level, site, text);
 }
 
-/* --- timers
- * ------------------------------------------------------------------------------------- */
+/* --- timers --- */
 
 static void
 arm(sd_event_source *timer, uint64_t after_ms)
@@ -145,8 +144,7 @@ discover_soon(struct agent *agent)
     arm(pipeline->discover, wait_ms < DISCOVER_SOON_MS ? DISCOVER_SOON_MS : wait_ms);
 }
 
-/* --- discover
- * ----------------------------------------------------------------------------------- */
+/* --- discover --- */
 
 static int
 on_discover(sd_event_source *source, uint64_t time_us, void *context)
@@ -157,6 +155,7 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     uint64_t start_ms = clock_monotonic_ms();
     files_discover(&pipeline->agent, pipeline->watch);
     state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
+    pipeline->discovered = true;
     pipeline->last_discover_ms = clock_monotonic_ms();
     pipeline->discover_cost_ms = pipeline->last_discover_ms - start_ms;
     uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
@@ -230,8 +229,7 @@ on_gathered(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- read and send
- * ------------------------------------------------------------------------------ */
+/* --- read and send --- */
 
 static int
 on_work(sd_event_source *source, void *context)
@@ -258,8 +256,7 @@ on_tokens(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------ */
+/* --- answers --- */
 
 static void
 producer_answered(void *context, const rd_kafka_message_t *message)
@@ -426,8 +423,7 @@ on_producer_freed(sd_event_source *source, int fd, uint32_t revents, void *conte
     return 0;
 }
 
-/* --- remember
- * ----------------------------------------------------------------------------------- */
+/* --- remember --- */
 
 static int
 on_state(sd_event_source *source, int fd, uint32_t revents, void *context)
@@ -508,7 +504,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     files_tick(agent);
     state_sync(agent->state);
     publish(pipeline);
-    if (agent->once && !pipeline->stopping && files_all_done(agent))
+    if (agent->once && !pipeline->stopping && pipeline->discovered && files_all_done(agent))
         begin_stop(pipeline, "every file is read to its end");
     if (agent->once && !pipeline->stopping)
         state_sync(agent->state); /* cuts may have been decided */
@@ -519,8 +515,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- stop and reload
- * ---------------------------------------------------------------------------- */
+/* --- stop and reload --- */
 
 static void
 begin_stop(struct pipeline *pipeline, const char *why)
@@ -607,21 +602,31 @@ apply_inputs(struct pipeline *pipeline, const struct agent_options *next)
 }
 
 static void
+note_reload(struct pipeline *pipeline, bool fine)
+{
+    struct metrics *metrics = pipeline->agent.metrics;
+    metrics_set(metrics, pipeline->reload_fine, fine ? 1 : 0);
+    if (fine)
+        metrics_set(metrics, pipeline->reload_time, (double)clock_wall_ms() / 1000);
+}
+
+static void
 reload(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
     struct options *loaded;
     struct err err;
+    note_reload(pipeline, false);
     if (!options_load(&loaded, &agent_options_schema, pipeline->config_path, &err)) {
         log_error("the configuration is kept as it was: %s", err.text);
         return;
     }
-    const struct agent_options *next = options_root(loaded);
-    if (!agent_options_check(next, pipeline->config_path, &err)) {
+    if (!agent_options_check(loaded, &err)) {
         log_error("the configuration is kept as it was: %s", err.text);
         options_free(loaded);
         return;
     }
+    const struct agent_options *next = options_root(loaded);
     struct buffer names;
     buffer_init(&names, 65536);
     if (options_need_restart(agent->loaded, loaded, &names)) {
@@ -638,6 +643,7 @@ reload(struct pipeline *pipeline)
     agent->loaded = loaded;
     agent->options = next;
     discover_soon(agent);
+    note_reload(pipeline, true);
     log_info("the configuration is reloaded");
 }
 
@@ -656,8 +662,7 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *co
     return 0;
 }
 
-/* --- pages
- * -------------------------------------------------------------------------------------- */
+/* --- pages --- */
 
 static void
 answer(void *context, const char *question, struct buffer *out)
@@ -710,8 +715,7 @@ show_page(void *context, const struct http_request *request, struct http_respons
     show(context, "page", response);
 }
 
-/* --- start
- * -------------------------------------------------------------------------------------- */
+/* --- start --- */
 
 static bool
 open_state(struct pipeline *pipeline, struct err *err)
@@ -729,8 +733,10 @@ open_state(struct pipeline *pipeline, struct err *err)
         (void)sigaddset(&stop, SIGTERM);
         (void)sigaddset(&stop, SIGINT);
         struct timespec pause = {.tv_nsec = LOCK_RETRY_MS * 1000000L};
-        if (sigtimedwait(&stop, NULL, &pause) > 0)
-            return err_set(err, ERR_STOP, 0, "stopped while waiting: the state is in use");
+        if (sigtimedwait(&stop, NULL, &pause) > 0) {
+            pipeline->stopping = true;
+            return true;
+        }
     }
     if (report.holes > 0)
         log_warn(
@@ -791,6 +797,9 @@ add_metrics(struct pipeline *pipeline)
     pipeline->wire = metrics_series(metrics, METRIC_WIRE_BYTES, NULL);
     pipeline->messages = metrics_series(metrics, METRIC_MESSAGE_BYTES, NULL);
     metrics_about(metrics, "tailrace-agent", rd_kafka_version_str());
+    pipeline->reload_fine = metrics_series(metrics, METRIC_RELOAD_FINE, NULL);
+    pipeline->reload_time = metrics_series(metrics, METRIC_RELOAD_TIME, NULL);
+    note_reload(pipeline, true);
 }
 
 static bool
@@ -866,6 +875,8 @@ start(struct pipeline *pipeline, struct err *err)
     health_set(pipeline->health, HEALTH_LOCAL, "state", "the state folder is not open yet");
     if (!open_state(pipeline, err))
         return false;
+    if (pipeline->stopping)
+        return true; /* it never had the state, so there is nothing to stop in order */
     health_set(pipeline->health, HEALTH_LOCAL, "state", NULL);
     if (!allocate(pipeline, err) || !delivery_init(agent, err))
         return false;
@@ -923,12 +934,9 @@ log_start(const struct pipeline *pipeline)
                  settings.protocol_from_environment ? " (KAFKA_SECURITY_PROTOCOL)" : "");
     struct buffer traps;
     buffer_init(&traps, 65536);
-    kafka_version_traps(rd_kafka_version(), &traps);
-    buffer_append(&traps, "", 1);
-    char *rest = NULL;
-    for (char *line = strtok_r(traps.bytes, "\n", &rest); line != NULL;
-         line = strtok_r(NULL, "\n", &rest))
-        log_info("librdkafka: %s", line);
+    kafka_version_traps(rd_kafka_version(), KAFKA_PRODUCER, &traps);
+    for (const char *line = buffer_string(&traps); *line != '\0'; line += strcspn(line, "\n") + 1)
+        log_info("%.*s", (int)strcspn(line, "\n"), line);
     buffer_done(&traps);
     log_info("memory for events %zu bytes in slabs, %d records at once",
              slab_pool_size(agent->pool), RECORDS_MAX);
@@ -938,6 +946,10 @@ bool
 pipeline_run(struct pipeline *pipeline, struct err *err)
 {
     struct agent *agent = &pipeline->agent;
+    if (pipeline->stopping) {
+        log_info("stopped while waiting for the state");
+        return true;
+    }
     log_start(pipeline);
     (void)sd_notify(0, "READY=1");
     int result = sd_event_loop(pipeline->event);

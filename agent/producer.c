@@ -164,6 +164,18 @@ configure(rd_kafka_conf_t **out, const struct agent_options *options,
 }
 
 bool
+producer_check(const struct agent_options *options, struct err *err)
+{
+    const struct producer_limits limits = {
+        .memory = options->top.memory, .records = 1, .message_max = 1000000};
+    rd_kafka_conf_t *conf;
+    if (!configure(&conf, options, &limits, err))
+        return false;
+    rd_kafka_conf_destroy(conf);
+    return true;
+}
+
+bool
 producer_new(struct producer **out, const struct agent_options *options,
              const struct producer_limits *limits, const struct producer_events *events,
              struct err *err)

@@ -45,6 +45,9 @@ struct producer_events {
     void *context;
 };
 
+/* Would the library take these options? ERR_CONFIG, naming the property. */
+bool producer_check(const struct agent_options *options, struct err *err) MUST_CHECK;
+
 bool producer_new(struct producer **out, const struct agent_options *options,
                   const struct producer_limits *limits, const struct producer_events *events,
                   struct err *err) MUST_CHECK;

@@ -79,8 +79,7 @@ struct state {
     int event_fd;
 };
 
-/* --- reading
- * ------------------------------------------------------------------------------------ */
+/* --- reading --- */
 
 /* Generations by id, while a journal is read. */
 struct id_table {
@@ -379,8 +378,7 @@ state_read(const char *folder, struct catalog *catalog, struct state_report *rep
     return loaded;
 }
 
-/* --- the helper
- * --------------------------------------------------------------------------------- */
+/* --- the helper --- */
 
 static bool
 write_all(int fd, const char *bytes, size_t size)
@@ -470,8 +468,7 @@ helper_run(void *context)
     return NULL;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------ */
+/* --- opening --- */
 
 static uint64_t
 machine_hash(void)
@@ -640,8 +637,7 @@ state_free(struct state *state)
     free(state);
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 static void
 put_id(struct buffer *out, const struct generation *generation)

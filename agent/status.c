@@ -157,8 +157,7 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
     free(files);
 }
 
-/* --- the page
- * ----------------------------------------------------------------------------------- */
+/* --- the page --- */
 
 static const char page_head[] =
     "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"

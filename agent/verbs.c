@@ -3,6 +3,7 @@
 #include "agent/verbs.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,7 @@
 #define REPLICAS_WANTED 3
 #define SHOWN_MAX 5
 
-/* --- check
- * -------------------------------------------------------------------------------------- */
+/* --- check --- */
 
 struct counted {
     const struct agent_options *options;
@@ -201,7 +201,7 @@ check_connection(const struct agent_options *options)
     rd_kafka_destroy(rk);
     struct buffer traps;
     buffer_init(&traps, 65536);
-    kafka_version_traps(rd_kafka_version(), &traps);
+    kafka_version_traps(rd_kafka_version(), KAFKA_PRODUCER, &traps);
     printf("%s", buffer_string(&traps));
     buffer_done(&traps);
     return fine;
@@ -216,12 +216,6 @@ verb_check(const struct agent_options *options, bool connect)
         fprintf(stderr, "tailrace-agent: %s\n", err.text);
         return CLI_EXIT_USAGE;
     }
-    rd_kafka_conf_t *conf;
-    if (!kafka_conf_new(&conf, agent_kafka_common(options), "tailrace-agent", NULL, 0, &err)) {
-        fprintf(stderr, "tailrace-agent: %s\n", err.text);
-        return CLI_EXIT_USAGE;
-    }
-    rd_kafka_conf_destroy(conf);
     if (!check_inputs(options))
         return CLI_EXIT_RUNTIME;
     printf("kafka: %s (%s)%s\n", settings.bootstrap_servers, settings.security_protocol,
@@ -232,8 +226,7 @@ verb_check(const struct agent_options *options, bool connect)
     return CLI_EXIT_OK;
 }
 
-/* --- state show, explain
- * ------------------------------------------------------------------------ */
+/* --- state show, explain --- */
 
 static void
 print_generation(const struct generation *generation)
@@ -343,10 +336,9 @@ int
 verb_explain(const struct agent_options *options, const char *path)
 {
     struct stat about;
-    if (path[0] != '/') {
-        fprintf(stderr, "tailrace-agent: '%s' is not absolute\n", path);
-        return CLI_EXIT_USAGE;
-    }
+    char absolute[PATH_MAX];
+    if (path[0] != '/' && realpath(path, absolute) != NULL)
+        path = absolute;
     if (stat(path, &about) != 0) {
         printf("%s: %s\n", path, strerror(errno));
         return CLI_EXIT_RUNTIME;

@@ -236,30 +236,33 @@ kafka_conf_new(rd_kafka_conf_t **out, const struct kafka_common_options *options
 }
 
 void
-kafka_version_traps(int version, struct buffer *out)
+kafka_version_traps(int version, enum kafka_role role, struct buffer *out)
 {
-    /* Versions are 0xMMmmrrpp. Sources: librdkafka's CHANGELOG.md, and our own trials. */
+    /* Versions are 0xMMmmrrpp. Sources: librdkafka's CHANGELOG.md, its issue 4312, and our own
+     * trials. */
     static const struct {
         int fixed_in;
+        unsigned roles;
         const char *text;
     } traps[] = {
-        {0x020100ff, "batches of records can be lost in a cooperative rebalance (records are taken "
-                     "one by one instead)"},
-        {0x020300ff,
+        {0x020100ff, KAFKA_CONSUMER,
+         "batches of records can be lost in a cooperative rebalance (records are taken one by one "
+         "instead)"},
+        {0x020300ff, KAFKA_CONSUMER,
          "a commit by hand during a rebalance loses the assignment (the library's own timer "
          "commits instead)"},
-        {0x020300ff,
-         "an ordinary disconnect can end the idempotent producer with a fatal error (it "
-         "is made anew)"},
-        {0x020601ff,
+        {0x020300ff, KAFKA_PRODUCER,
+         "an ordinary disconnect can end the idempotent producer with a fatal error (it is made "
+         "anew)"},
+        {0x020601ff, KAFKA_PRODUCER | KAFKA_CONSUMER,
          "SCRAM logins are refused by Kafka 4 brokers (use another mechanism, or a newer "
          "librdkafka)"},
-        {0x020c00ff,
-         "compression is dropped silently when a broker or proxy does not offer Produce "
-         "version 0 (compare wire bytes with message bytes)"},
+        {0x020c00ff, KAFKA_PRODUCER,
+         "compression is dropped silently when a broker or proxy does not offer Produce version 0 "
+         "(compare wire bytes with message bytes)"},
     };
     for (size_t i = 0; i < sizeof(traps) / sizeof(traps[0]); i++)
-        if (version < traps[i].fixed_in)
+        if (version < traps[i].fixed_in && (traps[i].roles & role) != 0)
             buffer_format(out, "librdkafka %s: %s\n", rd_kafka_version_str(), traps[i].text);
 }
 

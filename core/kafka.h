@@ -54,9 +54,11 @@ bool kafka_conf_new(rd_kafka_conf_t **out, const struct kafka_common_options *op
                     const char *client_id, const struct kafka_property *fixed, size_t fixed_count,
                     struct err *err) MUST_CHECK;
 
+enum kafka_role { KAFKA_PRODUCER = 1, KAFKA_CONSUMER = 2 };
+
 /* Appends a sentence per known trap of this librdkafka version (rd_kafka_version()), one a line,
  * for `check` and the start-up log. Nothing for a version without. */
-void kafka_version_traps(int version, struct buffer *out);
+void kafka_version_traps(int version, enum kafka_role role, struct buffer *out);
 
 /* Our advice for errors people meet, NULL when there is none: "is the topic spelt right? …". */
 const char *kafka_advice(rd_kafka_resp_err_t code);

@@ -173,25 +173,19 @@ find_repeat(const char *fmt, uint64_t now_ms)
 }
 
 void
-log_at(enum log_level level, const char *fmt, ...)
+log_text(enum log_level level, const char *site, const char *text)
 {
-    ASSERT(fmt != NULL);
+    ASSERT(site != NULL);
     ASSERT(level <= LOG_LEVEL_DEBUG);
-
-    char text[LOG_TEXT_MAX];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
 
     (void)pthread_mutex_lock(&state.lock);
     if (level <= state.level) {
         uint64_t now_ms = clock_monotonic_ms();
-        struct repeat *repeat = find_repeat(fmt, now_ms);
+        struct repeat *repeat = find_repeat(site, now_ms);
         bool quiet = now_ms - repeat->printed_ms >= LOG_REPEAT_EVERY_MS;
         if (quiet)
             repeat->burst = 0;
-        /* "%s" alone is no identity; and a few different files may fail one after another. */
+        /* A few different files may fail one after another. */
         bool same = repeat->burst > 0 && strcmp(repeat->text, text) == 0;
         repeat->level = level;
         if (repeat->printed_ms == 0 || quiet || (!same && repeat->burst < LOG_BURST)) {
@@ -205,6 +199,19 @@ log_at(enum log_level level, const char *fmt, ...)
         (void)snprintf(repeat->text, sizeof(repeat->text), "%s", text);
     }
     (void)pthread_mutex_unlock(&state.lock);
+}
+
+void
+log_at(enum log_level level, const char *fmt, ...)
+{
+    ASSERT(fmt != NULL);
+
+    char text[LOG_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    log_text(level, fmt, text);
 }
 
 void

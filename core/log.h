@@ -25,6 +25,8 @@ void log_setup(const char *program, enum log_level level, enum log_format format
 void log_flush(void);
 
 void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* A text that others composed; `site`'s address stands for where it comes from. */
+void log_text(enum log_level level, const char *site, const char *text);
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...) log_at(LOG_LEVEL_INFO, __VA_ARGS__)

@@ -88,7 +88,7 @@ log_start(const struct program *program)
              program->options->kafka.group_id);
     struct buffer traps;
     buffer_init(&traps, REPORT_MAX);
-    kafka_version_traps(rd_kafka_version(), &traps);
+    kafka_version_traps(rd_kafka_version(), KAFKA_CONSUMER, &traps);
     for (const char *line = buffer_string(&traps); *line != '\0'; line += strcspn(line, "\n") + 1)
         log_info("%.*s", (int)strcspn(line, "\n"), line);
     buffer_done(&traps);

@@ -34,7 +34,7 @@ verbs_check(struct program *program, void (*reload)(void *), struct err *err)
     bool fine = program_open(program, false, reload, err);
     if (fine && connect)
         fine = pipeline_check(program->pipeline, &report, err);
-    kafka_version_traps(rd_kafka_version(), &report);
+    kafka_version_traps(rd_kafka_version(), KAFKA_CONSUMER, &report);
     fputs(buffer_string(&report), stdout);
     buffer_done(&report);
     program_close(program);

@@ -25,8 +25,7 @@
 #define RELEASE_QUIET_MS 5000 /* a rotated file is let go this long after its last byte */
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
 
-/* --- inputs
- * ------------------------------------------------------------------------------------- */
+/* --- inputs --- */
 
 static bool
 is_below(const char *path, const char *folder)
@@ -179,8 +178,7 @@ input_remove(struct agent *agent, struct input *input)
     return true;
 }
 
-/* --- discovery
- * ---------------------------------------------------------------------------------- */
+/* --- discovery --- */
 
 struct discovery {
     struct agent *agent;
@@ -400,6 +398,8 @@ bool
 files_hint(struct agent *agent, const char *path)
 {
     struct file *file = file_by_path(agent, path);
+    if (file != NULL && file->state == FILE_IGNORED)
+        agent->rediscover(agent); /* written again: it may be wanted now */
     if (file == NULL || file->state != FILE_ACTIVE)
         return file != NULL && file->state == FILE_REFUSED;
     struct stat about;
@@ -408,8 +408,7 @@ files_hint(struct agent *agent, const char *path)
     return true;
 }
 
-/* --- the end of a file
- * -------------------------------------------------------------------------- */
+/* --- the end of a file --- */
 
 void
 files_count_lost(struct agent *agent, const struct file *file, uint64_t bytes, const char *reason)
@@ -551,8 +550,7 @@ forget_old(struct agent *agent)
     }
 }
 
-/* --- about once a second
- * ------------------------------------------------------------------------ */
+/* --- about once a second --- */
 
 static void
 write_progress(struct agent *agent, struct file *file)

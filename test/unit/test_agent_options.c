@@ -22,7 +22,7 @@ load(const char *text, struct err *err)
     struct options *loaded;
     if (!options_parse(&loaded, &agent_options_schema, "agent.yaml", text, strlen(text), err))
         return false;
-    bool fine = agent_options_check(options_root(loaded), "agent.yaml", err);
+    bool fine = agent_options_check(loaded, err);
     options_free(loaded);
     return fine;
 }
@@ -32,7 +32,7 @@ mistakes_are_refused_with_their_place(void **unused)
 {
     (void)unused;
     static const struct bad_case cases[] = {
-        {"kafka: {topic: t}\n", "agent.yaml:1", "no inputs"},
+        {"kafka: {topic: t}\n", "agent.yaml:1", "there are no inputs"},
         {"files:\n  - paths: [/a]\n", "agent.yaml:2", "name"},
         {"files:\n  - name: a\n", "agent.yaml:2", "paths"},
         {"files:\n  - {name: a, paths: []}\n", "agent.yaml:2", "no paths"},

@@ -128,11 +128,15 @@ traps_are_named_for_old_versions_only(void **state)
     (void)state;
     struct buffer out;
     buffer_init(&out, 4096);
-    kafka_version_traps(0x020002ff, &out);
+    kafka_version_traps(0x020002ff, KAFKA_PRODUCER, &out);
+    assert_non_null(strstr(buffer_string(&out), "idempotent"));
+    assert_null(strstr(buffer_string(&out), "cooperative rebalance"));
+    kafka_version_traps(0x020002ff, KAFKA_CONSUMER, &out);
     assert_non_null(strstr(buffer_string(&out), "cooperative rebalance"));
     assert_non_null(strstr(buffer_string(&out), "SCRAM"));
     buffer_clear(&out);
-    kafka_version_traps(0x021000ff, &out);
+    kafka_version_traps(0x021000ff, KAFKA_PRODUCER, &out);
+    kafka_version_traps(0x021000ff, KAFKA_CONSUMER, &out);
     assert_int_equal(out.size, 0);
     buffer_done(&out);
 }
