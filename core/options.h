@@ -140,8 +140,9 @@ const void *options_root(const struct options *options);
 struct option_place options_place(const struct options *options, const char *section,
                                   const char *key);
 
-/* Puts "file:line: " in front of a text that begins with the name of an option ("bulk.size is …") or
- * of a section; for checks that the table cannot do. Other texts stay as they are. Returns false. */
+/* Puts "file:line: " in front of a text that begins with the name of an option ("bulk.size is …")
+ * or of a section; for checks that the table cannot do. Other texts stay as they are. Returns
+ * false. */
 bool options_locate(const struct options *options, struct err *err);
 
 /* Appends the name of each option that differs and cannot be reloaded, one a line; true if any

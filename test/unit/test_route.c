@@ -176,7 +176,7 @@ retried_documents_come_back_when_they_are_due(void **state)
     struct fixture *fixture = *state;
     for (int i = 0; i < 10; i++)
         route_retry(&fixture->route, make(&fixture->pool, &fixture->partition, i, 10),
-                    (uint64_t)(100 * (10 - i)));
+                    100 * (uint64_t)(10 - i));
     fixture->route.held = 100;
     assert_int_equal(fixture->route.retry_due_ms, 100);
     route_wake(&fixture->route, 99);
