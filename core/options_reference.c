@@ -125,7 +125,8 @@ options_reference(const struct options_schema *schema, struct buffer *out)
     buffer_format(out, "## %s\n", schema->program);
     buffer_text(
         out,
-        "\nSizes are whole numbers with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB; durations with "
+        "\nSizes are whole numbers, of bytes or with kB, MB, GB, TB, KiB, MiB, GiB or TiB; "
+        "durations with "
         "ms, s, m, h or d.\n`${NAME}` and `${NAME:-default}` in a value stand for a variable of "
         "the environment, `$$` for a dollar sign.\nThe top-level key `include` takes paths or "
         "globs of further files, relative to the file that names them.\n`yes` under Reload: a "
