@@ -344,7 +344,8 @@ topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t error)
                   advice == NULL ? "" : advice);
     }
     set_reason(agent, topic, rd_kafka_err2name(error), rd_kafka_err2str(error));
-    producer_look(agent->producer);
+    if (agent->producer != NULL) /* else it is being replaced, and the new one looks by itself */
+        producer_look(agent->producer);
 }
 
 bool
@@ -364,6 +365,7 @@ topics_tick(struct agent *agent)
         topic->paused_until_ms = 0;
         if (topic->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
             set_reason(agent, topic, NULL, "");
+            agent->epoch++; /* lanes whose records were refused at once wait for no answer */
             agent->wake(agent);
         } else {
             topic_pause(agent, topic, topic->error);
@@ -453,6 +455,7 @@ topic_found(struct agent *agent, struct topic *topic, const struct producer_topi
     if (topic->paused_until_ms != 0 && was_missing) {
         /* It is there again: no need to wait for the end of the backoff. */
         topic->paused_until_ms = 0;
+        agent->epoch++;
         agent_say(agent, LOG_LEVEL_INFO, "topic '%s' is there again", topic->name);
     }
     uint32_t dead = 0;

@@ -204,36 +204,12 @@ agent_options_check(const struct options *loaded, struct err *err)
     return true;
 }
 
-static bool
-texts_equal(const struct option_texts *a, const struct option_texts *b)
-{
-    if (a->count != b->count)
-        return false;
-    for (size_t i = 0; i < a->count; i++)
-        if (strcmp(a->items[i], b->items[i]) != 0)
-            return false;
-    return true;
-}
-
-static bool
-maps_equal(const struct option_map *a, const struct option_map *b)
-{
-    if (a->count != b->count)
-        return false;
-    for (size_t i = 0; i < a->count; i++)
-        if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
-            strcmp(a->items[i].value, b->items[i].value) != 0 ||
-            a->items[i].quoted != b->items[i].quoted)
-            return false;
-    return true;
-}
-
 bool
 agent_files_equal(const struct agent_files_options *a, const struct agent_files_options *b)
 {
-    return texts_equal(&a->paths, &b->paths) && texts_equal(&a->exclude, &b->exclude) &&
+    return option_texts_equal(&a->paths, &b->paths) && option_texts_equal(&a->exclude, &b->exclude) &&
            strcmp(a->topic, b->topic) == 0 && a->parser == b->parser &&
-           maps_equal(&a->fields, &b->fields) && a->start_at == b->start_at &&
+           option_maps_equal(&a->fields, &b->fields) && a->start_at == b->start_at &&
            a->ignore_older == b->ignore_older && a->rate_limit == b->rate_limit &&
            a->part_size == b->part_size;
 }

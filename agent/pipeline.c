@@ -62,6 +62,7 @@ const struct metric_family agent_metric_families[METRIC_COUNT] = {
 struct pipeline {
     struct agent agent;
     const char *config_path;
+    struct options *reloaded; /* what the inputs follow since the last reload; NULL: none was */
     sd_event *event;
     sd_event_source *work; /* enabled while there is something to read */
     sd_event_source *tick, *sweep, *discover, *gather, *tokens;
@@ -72,6 +73,7 @@ struct pipeline {
     struct ask *ask;
     struct http_page pages[2];
     uint64_t last_discover_ms, discover_cost_ms, sweep_cost_ms;
+    uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
     char kafka_reason[256];
     bool restarting; /* the producer had a fatal error: drained, then replaced */
     int freed_fd;    /* an eventfd: the old producer is gone */
@@ -133,15 +135,27 @@ wake(struct agent *agent)
 }
 
 static void
+arm_discover(struct pipeline *pipeline, uint64_t after_ms)
+{
+    pipeline->discover_at_ms = clock_monotonic_ms() + after_ms;
+    arm(pipeline->discover, after_ms);
+}
+
+static void
 discover_soon(struct agent *agent)
 {
     struct pipeline *pipeline = pipeline_of(agent);
     if (pipeline->stopping)
         return;
-    uint64_t passed_ms = clock_monotonic_ms() - pipeline->last_discover_ms;
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t passed_ms = now_ms - pipeline->last_discover_ms;
     uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
     uint64_t wait_ms = passed_ms >= pause_ms ? 0 : pause_ms - passed_ms;
-    arm(pipeline->discover, wait_ms < DISCOVER_SOON_MS ? DISCOVER_SOON_MS : wait_ms);
+    if (wait_ms < DISCOVER_SOON_MS)
+        wait_ms = DISCOVER_SOON_MS;
+    /* Only ever sooner: a folder where something always changes must not put it off for ever. */
+    if (now_ms + wait_ms < pipeline->discover_at_ms)
+        arm_discover(pipeline, wait_ms);
 }
 
 /* --- discover --- */
@@ -153,13 +167,15 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     (void)time_us;
     struct pipeline *pipeline = context;
     uint64_t start_ms = clock_monotonic_ms();
+    pipeline->discover_at_ms = UINT64_MAX;
     files_discover(&pipeline->agent, pipeline->watch);
     state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
     pipeline->discovered = true;
     pipeline->last_discover_ms = clock_monotonic_ms();
     pipeline->discover_cost_ms = pipeline->last_discover_ms - start_ms;
     uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
-    arm(pipeline->discover, pause_ms < DISCOVER_EVERY_MS ? DISCOVER_EVERY_MS : pause_ms);
+    if (pipeline->discover_at_ms == UINT64_MAX) /* else something asks to look again soon */
+        arm_discover(pipeline, pause_ms < DISCOVER_EVERY_MS ? DISCOVER_EVERY_MS : pause_ms);
     return 0;
 }
 
@@ -399,6 +415,7 @@ start_producer(struct pipeline *pipeline, struct err *err)
         return err_set(err, ERR_STOP, 0, "cannot watch the Kafka client's descriptor");
     pipeline->restarting = false;
     agent->sending = true;
+    agent->epoch++; /* nobody is blocked at a new one */
     return true;
 }
 
@@ -550,15 +567,6 @@ options_by_name(const struct agent_options *options, const char *name)
     return NULL;
 }
 
-static struct input *
-input_named(const struct agent *agent, const char *name)
-{
-    struct input *input = agent->inputs;
-    while (input != NULL && strcmp(input->name, name) != 0)
-        input = input->next;
-    return input;
-}
-
 static bool
 add_input(struct agent *agent, const struct agent_files_options *options, struct err *err)
 {
@@ -637,11 +645,11 @@ reload(struct pipeline *pipeline)
     }
     buffer_done(&names);
     log_setup("tailrace-agent", (enum log_level)next->log.level, (enum log_format)next->log.format);
-    /* What cannot be reloaded stays as it was: inputs without a topic of their own, too. */
+    /* What cannot be reloaded stays as it was at the start, however often it is reloaded: that is
+     * why `agent->options` stays; inputs without a topic of their own keep theirs, too. */
     apply_inputs(pipeline, next);
-    options_free(agent->loaded);
-    agent->loaded = loaded;
-    agent->options = next;
+    options_free(pipeline->reloaded);
+    pipeline->reloaded = loaded;
     discover_soon(agent);
     note_reload(pipeline, true);
     log_info("the configuration is reloaded");
@@ -851,6 +859,7 @@ block_signals(void)
     (void)sigaddset(&signals, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGIO, SIG_IGN); /* a writer met the lease that has_writer() holds for a moment */
 }
 
 static bool
@@ -1005,6 +1014,7 @@ pipeline_free(struct pipeline *pipeline)
     free(agent->read_buffer);
     if (pipeline->freed_fd >= 0)
         (void)close(pipeline->freed_fd);
+    options_free(pipeline->reloaded);
     options_free(agent->loaded);
     free(pipeline);
 }

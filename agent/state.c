@@ -58,6 +58,7 @@ struct state {
     struct buffer pending; /* put, not handed over */
     uint64_t sequence;     /* of the last put */
     uint64_t durable;
+    uint64_t known_size; /* of the file when the helper was last done */
     bool rewrite; /* the file is not to be trusted: write a new one */
     int64_t last_wall_ms;
 
@@ -395,6 +396,13 @@ write_all(int fd, const char *bytes, size_t size)
     return true;
 }
 
+/* Best effort: where it fails, a full disk stops progress, too. */
+static void
+keep_reserve(const struct state *state)
+{
+    (void)fallocate(state->fd, FALLOC_FL_KEEP_SIZE, (off_t)state->size, RESERVE_SIZE);
+}
+
 static enum job_result
 job_append(struct state *state)
 {
@@ -404,6 +412,7 @@ job_append(struct state *state)
                         state->folder);
         if (ftruncate(state->fd, (off_t)state->size) != 0)
             return JOB_REWRITE;
+        keep_reserve(state); /* the cut took it, too: before somebody else has it */
         return number == ENOSPC || number == EDQUOT ? JOB_AGAIN : JOB_REWRITE;
     }
     if (fdatasync(state->fd) != 0) {
@@ -413,7 +422,7 @@ job_append(struct state *state)
         return JOB_REWRITE;
     }
     state->size += state->job.size;
-    (void)fallocate(state->fd, FALLOC_FL_KEEP_SIZE, (off_t)state->size, RESERVE_SIZE);
+    keep_reserve(state);
     return JOB_DONE;
 }
 
@@ -439,7 +448,7 @@ job_compact(struct state *state)
         (void)close(state->fd);
     state->fd = fd;
     state->size = state->job.size;
-    (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)state->size, RESERVE_SIZE);
+    keep_reserve(state);
     return JOB_DONE;
 }
 
@@ -558,7 +567,7 @@ load_journal(struct state *state, struct state_report *report, struct err *err)
         size > 0 && (loader.machine != state->machine || loader.file_system != state->file_system);
     if (report->foreign)
         mint_anew(state->catalog);
-    state->size = size;
+    state->size = state->known_size = size;
     state->last_wall_ms = report->last_wall_ms;
     state->rewrite = size == 0 || size != whole || report->holes > 0 || report->foreign;
     state->durable = state->sequence;
@@ -819,7 +828,7 @@ state_fd(const struct state *state)
 size_t
 state_size(const struct state *state)
 {
-    return (size_t)state->size;
+    return (size_t)state->known_size; /* `size` is the helper's */
 }
 
 static bool
@@ -889,6 +898,7 @@ state_reap(struct state *state, struct err *err)
     (void)pthread_mutex_unlock(&state->lock);
     if (!finished)
         return true;
+    state->known_size = state->size;
     if (state->result == JOB_DONE) {
         state->durable = state->job_sequence;
         buffer_clear(&state->job);

@@ -145,6 +145,10 @@ struct option_place options_place(const struct options *options, const char *sec
  * false. */
 bool options_locate(const struct options *options, struct err *err);
 
+/* The same values in the same order; where they were written does not count. */
+bool option_texts_equal(const struct option_texts *a, const struct option_texts *b);
+bool option_maps_equal(const struct option_map *a, const struct option_map *b);
+
 /* Appends the name of each option that differs and cannot be reloaded, one a line; true if any
  * does. Elements of sequences are paired by their `name` or else by their place. */
 bool options_need_restart(const struct options *before, const struct options *after,

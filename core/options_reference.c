@@ -137,8 +137,8 @@ options_reference(const struct options_schema *schema, struct buffer *out)
 
 /* ---- differences ---- */
 
-static bool
-texts_equal(const struct option_texts *a, const struct option_texts *b)
+bool
+option_texts_equal(const struct option_texts *a, const struct option_texts *b)
 {
     if (a->count != b->count)
         return false;
@@ -148,8 +148,8 @@ texts_equal(const struct option_texts *a, const struct option_texts *b)
     return true;
 }
 
-static bool
-maps_equal(const struct option_map *a, const struct option_map *b)
+bool
+option_maps_equal(const struct option_map *a, const struct option_map *b)
 {
     if (a->count != b->count)
         return false;
@@ -179,9 +179,9 @@ values_equal(const struct option *option, const char *before, const char *after)
     case OPTION_CHOICE:
         return *(const int *)a == *(const int *)b;
     case OPTION_TEXTS:
-        return texts_equal(a, b);
+        return option_texts_equal(a, b);
     case OPTION_MAP:
-        return maps_equal(a, b);
+        return option_maps_equal(a, b);
     }
     ASSERT(false);
     return false;

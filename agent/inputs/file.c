@@ -157,6 +157,7 @@ file_attach(struct agent *agent, struct file *file, struct generation *generatio
     agent->open_count++;
     generation->file = file;
     generation->searched = false;
+    generation->released = false;
     generation->gone = NULL;
     if (generation->part_size > agent->part_max)
         generation->part_size = (uint32_t)agent->part_max;

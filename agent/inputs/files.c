@@ -106,6 +106,15 @@ input_new(struct input **out, struct agent *agent, const struct agent_files_opti
     return true;
 }
 
+struct input *
+input_named(const struct agent *agent, const char *name)
+{
+    struct input *input = agent->inputs;
+    while (input != NULL && strcmp(input->name, name) != 0)
+        input = input->next;
+    return input;
+}
+
 /* It is not read any more; what is under way is finished first. */
 static void
 drop_file(struct agent *agent, struct file *file)
@@ -125,11 +134,10 @@ bool
 input_apply(struct agent *agent, struct input *input, const struct agent_files_options *options,
             struct err *err)
 {
+    input->options = options; /* first: those it had are freed, also when the rest fails */
+    input->removed = false;   /* it may have been taken out by the reload before this one */
     struct topic *topic = topic_get(agent, topic_name_of(agent, options), err);
-    if (topic == NULL)
-        return false;
-    input->options = options;
-    if (!reader_render_input(input, err))
+    if (topic == NULL || !reader_render_input(input, err))
         return false;
     for (struct file *file = agent->files, *next; file != NULL; file = next) {
         next = file->next;
@@ -237,6 +245,8 @@ known_elsewhere(struct agent *agent, struct file *other, const char *path)
                        (uint64_t)about.st_dev == other->device;
     if (still_there)
         return true; /* two paths, one inode: read once */
+    if (other->first != NULL && other->state != FILE_ACTIVE)
+        return true; /* its input let it go: whoever wants it goes on behind its last answers */
     if (other->state != FILE_ACTIVE) {
         file_free(agent, other);
         return false;
@@ -346,10 +356,25 @@ reap_ended(struct agent *agent)
     }
 }
 
+/* Rotated files that grew after they were let go: their writer was silent for a while, or could
+ * not be seen (only a file's owner and root may ask for a lease). They are taken up again. */
+static void
+look_at_released(struct agent *agent)
+{
+    for (struct generation *at = agent->catalog.first; at != NULL; at = at->next) {
+        struct stat about;
+        if (at->released && at->file == NULL && stat(at->path, &about) == 0 &&
+            (uint64_t)about.st_ino == at->inode && (uint64_t)about.st_dev == at->device &&
+            (uint64_t)about.st_size > at->committed)
+            at->searched = false;
+    }
+}
+
 void
 files_discover(struct agent *agent, struct watch *watch)
 {
     reap_ended(agent);
+    look_at_released(agent);
     struct discovery discovery = {.agent = agent, .watch = watch};
     finds_init(&discovery.finds);
     agent->round++;
@@ -431,6 +456,7 @@ files_settled(struct agent *agent, struct file *file)
     state_put_progress(agent->state, file->generation);
     file->generation->changed = false;
     file_free(agent, file);
+    agent->rediscover(agent); /* another input may read it */
 }
 
 void
@@ -532,6 +558,8 @@ consider_release(struct agent *agent, struct file *file)
         (void)generation_set_path(generation, path);
     }
     generation->searched = true;
+    generation->released = true;
+    generation->seen_seconds = clock_wall_ms() / 1000; /* it may have been idle for long */
     file_free(agent, file);
     if (deleted)
         forget(agent, generation);
@@ -539,13 +567,15 @@ consider_release(struct agent *agent, struct file *file)
         state_put_generation(agent->state, generation);
 }
 
+/* Age alone proves nothing: a file that nobody wrote to for a month may be found in a moment. */
 static void
 forget_old(struct agent *agent)
 {
     int64_t now = clock_wall_ms() / 1000;
     for (struct generation *at = agent->catalog.first, *next; at != NULL; at = next) {
         next = at->next;
-        if (at->file == NULL && now - at->seen_seconds > FORGET_AFTER_SECONDS)
+        if (at->file == NULL && now - at->seen_seconds > FORGET_AFTER_SECONDS &&
+            (at->searched || input_named(agent, at->input) == NULL))
             forget(agent, at);
     }
 }

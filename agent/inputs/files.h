@@ -14,6 +14,7 @@ bool input_new(struct input **out, struct agent *agent, const struct agent_files
 /* The input has new options: prefixes, topic and what matches follow. */
 bool input_apply(struct agent *agent, struct input *input,
                  const struct agent_files_options *options, struct err *err) MUST_CHECK;
+struct input *input_named(const struct agent *agent, const char *name); /* NULL: there is none */
 /* Stops reading; what is under way is finished. False while something is: call again. */
 bool input_remove(struct agent *agent, struct input *input);
 

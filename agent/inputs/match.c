@@ -284,8 +284,8 @@ match_by_tie(struct agent *agent, struct finds *finds, enum tie weakest, enum ti
     if (!orphans_init(&orphans, agent) || orphans.count == 0)
         return;
     for (struct find *find = finds->first; find != NULL; find = find->next) {
-        if (find->taken || find->unknown)
-            continue;
+        if (find->taken || find->unknown || file_by_path(agent, find->path) != NULL)
+            continue; /* a search among siblings may have taken it meanwhile */
         int fd = find_open(find);
         if (fd < 0)
             continue;
@@ -303,15 +303,6 @@ match_by_tie(struct agent *agent, struct finds *finds, enum tie weakest, enum ti
             (void)close(fd);
     }
     free(orphans.items);
-}
-
-static struct input *
-input_by_name(const struct agent *agent, const char *name)
-{
-    struct input *input = agent->inputs;
-    while (input != NULL && strcmp(input->name, name) != 0)
-        input = input->next;
-    return input;
 }
 
 /* One entry beside the path that the life was last seen at. True when it carries the life. */
@@ -401,7 +392,7 @@ match_siblings(struct agent *agent, bool by_content)
     for (struct generation *at = agent->catalog.first; at != NULL; at = next) {
         next = at->next;
         struct input *input =
-            at->file == NULL && !at->searched ? input_by_name(agent, at->input) : NULL;
+            at->file == NULL && !at->searched ? input_named(agent, at->input) : NULL;
         if (input == NULL)
             continue;
         bool looked = (by_content && at->committed < CONTENT_SIZE_MIN) ||
@@ -473,7 +464,10 @@ begin_life(struct agent *agent, struct find *find, int fd)
         return;
     }
     struct err err = {0};
-    generation->part_size = (uint32_t)input->options->part_size;
+    uint64_t part_size = input->options->part_size;
+    if (part_size > agent->part_max) /* raised by a reload: the slabs are those of the start */
+        part_size = agent->part_max;
+    generation->part_size = (uint32_t)part_size;
     generation_seen(generation, &find->about, find->birth_ns);
     if (!set_start(agent, find, generation, fd) ||
         !generation_grow_head(generation, fd, generation->size, &err)) {
