@@ -4,10 +4,12 @@
 #include "sinks/consumer.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/assert.h"
@@ -22,11 +24,13 @@
     8 /* then the log is known to have holes, and seeking would cost each time */
 #define REVOKE_WAIT_MAX_MS                                                                         \
     10000 /* a rebalance waits for us: less than half of any session timeout */
-#define COMMITTED_TIMEOUT_MS 5000
-#define SEEK_TIMEOUT_MS 5000
-#define COMMIT_TIMEOUT_MS 5000
-#define METADATA_TIMEOUT_MS 5000
+/* Each holds the loop, and a stop that comes meanwhile has to be over within 15 s. */
+#define COMMITTED_TIMEOUT_MS 4000
+#define SEEK_TIMEOUT_MS 4000
+#define COMMIT_TIMEOUT_MS 4000
+#define METADATA_TIMEOUT_MS 4000
 #define PROBE_TIMEOUT_MS 500 /* holds the loop */
+#define LET_GO_SECONDS 1
 #define PROBLEM_MAX 320
 
 struct route_partitions {
@@ -57,6 +61,7 @@ struct consumer {
     bool subscribed;
     bool joined;
     bool closing;
+    bool stuck; /* the group was not left in time: the client cannot be destroyed in time either */
     char *cluster_id;
     char problem[PROBLEM_MAX];
     bool problem_is_broker; /* a broker that answers ends it */
@@ -231,6 +236,14 @@ renew_list(struct consumer *consumer)
     consumer->commit_list = rd_kafka_topic_partition_list_new(16);
 }
 
+/* What is finished belongs to the log as it is now, not to one that was deleted. */
+static bool
+is_storable(const struct partition *partition)
+{
+    return partition->assigned && partition->offsets.stored >= 0 &&
+           partition->offsets.first > partition->commit_from;
+}
+
 static void
 list_offset(struct consumer *consumer, const struct partition *partition)
 {
@@ -248,8 +261,7 @@ consumer_store(struct consumer *consumer)
     renew_list(consumer);
     for (size_t i = 0; i < consumer->all_count; i++) {
         struct partition *partition = consumer->all[i];
-        if (!partition->assigned || partition->offsets.stored < 0 ||
-            partition->offsets.stored == partition->handed)
+        if (!is_storable(partition) || partition->offsets.stored == partition->handed)
             continue;
         list_offset(consumer, partition);
         partition->handed = partition->offsets.stored;
@@ -265,8 +277,8 @@ commit_and_wait(struct consumer *consumer, bool only_revoking, uint64_t timeout_
     renew_list(consumer);
     for (size_t i = 0; i < consumer->all_count; i++) {
         const struct partition *partition = consumer->all[i];
-        if (partition->assigned && (partition->revoking || !only_revoking) &&
-            partition->offsets.stored >= 0 && partition->offsets.stored != partition->committed)
+        if (is_storable(partition) && (partition->revoking || !only_revoking) &&
+            partition->offsets.stored != partition->committed)
             list_offset(consumer, partition);
     }
     if (consumer->commit_list->cnt == 0)
@@ -319,6 +331,8 @@ begin_assignment(struct consumer *consumer, rd_kafka_topic_partition_list_t *lis
         partition->expected = known;
         partition->handed = known;
         partition->committed = known;
+        partition->doubted = false;
+        partition->commit_from = 0;
         partition->sought = false;
         partition->gaps = 0;
         partition->end = -1;
@@ -337,7 +351,8 @@ end_assignment(struct consumer *consumer, const rd_kafka_topic_partition_list_t 
         if (partition != NULL)
             partition->revoking = true;
     }
-    if (!lost && list->cnt > 0) {
+    /* At the end the owner has waited and committed already: its time is up. */
+    if (!lost && list->cnt > 0 && !consumer->closing) {
         consumer->hooks.drain(consumer->hooks.context, timeout_ms);
         struct err err;
         if (!commit_and_wait(consumer, true, COMMIT_TIMEOUT_MS, &err))
@@ -367,6 +382,28 @@ pause_list(struct consumer *consumer, const rd_kafka_topic_partition_list_t *lis
             consumer_pause(consumer, route, true);
         }
     }
+}
+
+/* librdkafka keeps a pause beyond the assignment: a partition that came back would stand still,
+ * while everybody takes it for running. */
+static void
+resume_list(struct consumer *consumer, const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_topic_partition_list_t *paused = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *it = &list->elems[i];
+        struct partition *partition = partition_at(consumer, it->topic, it->partition);
+        if (partition == NULL || !partition->paused)
+            continue;
+        partition->paused = false;
+        rd_kafka_topic_partition_list_add(paused, it->topic, it->partition);
+    }
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (paused->cnt > 0)
+        code = rd_kafka_resume_partitions(consumer->client, paused);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        consumer->hooks.note(consumer->hooks.context, 4, rd_kafka_err2str(code));
+    rd_kafka_topic_partition_list_destroy(paused);
 }
 
 static void
@@ -417,10 +454,33 @@ on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t code, rd_kafka_topic_partit
         consumer->problem[0] = '\0';
     } else {
         end_assignment(consumer, list, lost);
+        resume_list(consumer, list);
     }
     apply_rebalance(consumer, assign, list);
     if (assign)
         pause_list(consumer, list);
+}
+
+static bool
+is_topic_gone(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
+/* librdkafka names the topic in its text only: "<topic> [<partition>]: <reason>". */
+static void
+doubt_topic(struct consumer *consumer, const char *reason)
+{
+    for (size_t i = 0; i < consumer->all_count; i++) {
+        struct partition *partition = consumer->all[i];
+        const char *topic = topic_of(consumer, partition);
+        size_t size = strlen(topic);
+        if (partition->assigned && partition->expected > 0 && strncmp(reason, topic, size) == 0 &&
+            (reason[size] == ' ' || reason[size] == ':'))
+            partition->doubted = true;
+    }
 }
 
 static void
@@ -428,6 +488,8 @@ on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
 {
     (void)client;
     struct consumer *consumer = from_opaque(opaque);
+    if (is_topic_gone((rd_kafka_resp_err_t)code))
+        doubt_topic(consumer, reason);
     const char *advice = kafka_advice((rd_kafka_resp_err_t)code);
     char text[PROBLEM_MAX];
     int size = snprintf(text, sizeof(text), "%s%s%s", reason, advice == NULL ? "" : "; ",
@@ -541,6 +603,41 @@ consumer_close(struct consumer *consumer, uint64_t timeout_ms)
         if (message != NULL)
             rd_kafka_message_destroy(message);
     }
+    consumer->stuck = rd_kafka_consumer_closed(consumer->client) == 0;
+    if (consumer->stuck)
+        consumer->hooks.note(consumer->hooks.context, 4,
+                             "stopping without leaving the group: Kafka is away; the group waits "
+                             "up to its session timeout");
+}
+
+/* Left to the end of the process; known to leak checkers. */
+static struct consumer *abandoned;
+
+static void *
+destroy_client(void *client)
+{
+    rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return NULL;
+}
+
+/* True when the client is gone. librdkafka 2.0.2 waits for ever for a broker's thread when a topic
+ * was deleted and made anew under it. Nothing is left to do by now: its threads may end with the
+ * process. */
+static bool
+let_go(struct consumer *consumer)
+{
+    pthread_t thread;
+    struct timespec until;
+    if (consumer->client == NULL)
+        return true;
+    if (pthread_create(&thread, NULL, destroy_client, consumer->client) != 0)
+        return false;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LET_GO_SECONDS;
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+        return true;
+    (void)pthread_detach(thread);
+    return false;
 }
 
 void
@@ -556,8 +653,11 @@ consumer_free(struct consumer *consumer)
      * assignment (its issue 4312). It has left the group; the end of the process frees the rest. */
     bool unsafe =
         consumer->subscribed && !consumer->joined && rd_kafka_version() < LIBRDKAFKA_2_3_0;
-    if (consumer->client != NULL && !unsafe)
-        rd_kafka_destroy_flags(consumer->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (unsafe || consumer->stuck || !let_go(consumer)) {
+        /* Callbacks of the client that lives on may still look at it. */
+        abandoned = consumer;
+        return;
+    }
     for (size_t i = 0; i < consumer->all_count; i++) {
         offsets_done(&consumer->all[i]->offsets);
         free(consumer->all[i]);
@@ -607,14 +707,13 @@ partition_of(struct consumer *consumer, const rd_kafka_message_t *message)
     return own->items[message->partition];
 }
 
-/* True when the partition will go on at `expected`; then what was seen behind the jump is thrown
- * away. */
+/* True when the partition will go on at `offset`; then what was seen behind it is thrown away. */
 static bool
-seek_back(struct consumer *consumer, struct partition *partition)
+seek_to(struct consumer *consumer, struct partition *partition, int64_t offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic_of(consumer, partition), partition->id)->offset =
-        partition->expected;
+        offset;
     rd_kafka_error_t *error = rd_kafka_seek_partitions(consumer->client, list, SEEK_TIMEOUT_MS);
     bool fine = error == NULL && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (error != NULL)
@@ -635,7 +734,7 @@ believe_jump(struct consumer *consumer, struct partition *partition, int64_t off
     bool retained = low > expected && low <= offset;
     if (!retained && !partition->sought && partition->gaps < GAPS_BELIEVED_AFTER) {
         /* When the seek fails, the next record jumps as well and asks again. */
-        partition->sought = seek_back(consumer, partition);
+        partition->sought = seek_to(consumer, partition, partition->expected);
         return false;
     }
     if (!retained && partition->sought) {
@@ -653,6 +752,40 @@ believe_jump(struct consumer *consumer, struct partition *partition, int64_t off
                             (uint64_t)(offset - expected - lost));
     }
     return true;
+}
+
+/* Deleting a topic deletes what its groups have committed. */
+static bool
+is_same_log(struct consumer *consumer, const struct partition *partition)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic_of(consumer, partition), partition->id);
+    bool same = rd_kafka_committed(consumer->client, list, COMMITTED_TIMEOUT_MS) ==
+                    RD_KAFKA_RESP_ERR_NO_ERROR &&
+                list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset >= 0;
+    rd_kafka_topic_partition_list_destroy(list);
+    return same;
+}
+
+/* The first record after the topic was said to be gone. When it was made anew, its offsets begin
+ * anew as well; reading all of a topic that is still the old one costs time and no record. */
+static bool
+believe_log(struct consumer *consumer, struct partition *partition)
+{
+    if (is_same_log(consumer, partition)) {
+        partition->doubted = false;
+        return true;
+    }
+    if (!seek_to(consumer, partition, RD_KAFKA_OFFSET_BEGINNING))
+        return false;
+    partition->doubted = false;
+    partition->expected = -1;
+    partition->handed = -1;
+    partition->committed = -1;
+    partition->commit_from = partition->offsets.next;
+    consumer->hooks.note(consumer->hooks.context, 4,
+                         "a topic was deleted and made anew: it is read from its start");
+    return false;
 }
 
 /* An error that came instead of a record. */
@@ -683,12 +816,14 @@ take_record(struct consumer *consumer, rd_kafka_message_t *message, struct taken
     struct partition *partition = partition_of(consumer, message);
     if (partition == NULL || !partition->assigned || partition->revoking)
         return false;
+    if (partition->doubted && !believe_log(consumer, partition))
+        return false;
     if (partition->expected >= 0 && message->offset > partition->expected &&
         !believe_jump(consumer, partition, message->offset))
         return false;
     if (!offsets_take(&partition->offsets, message->offset, &out->sequence)) {
         set_problem(consumer, false, "memory is short: records wait in Kafka");
-        partition->sought = seek_back(consumer, partition);
+        partition->sought = seek_to(consumer, partition, partition->expected);
         return false;
     }
     partition->sought = false;

@@ -28,12 +28,14 @@ struct partition {
     bool paused;
     uint32_t generation; /* a record that carries another one is late: nobody counts it any more */
     struct offsets offsets;
-    int64_t expected;  /* offset of the next record, -1 when not known */
-    bool sought;       /* the jump seen next was answered by seeking back already */
-    unsigned gaps;     /* jumps that repeated, in this assignment */
-    int64_t handed;    /* offset last handed to librdkafka for its next commit, -1 for none */
-    int64_t committed; /* offset that the broker acknowledged, -1 for none */
-    int64_t end;       /* offset where the log ended when its end was last met, -1 */
+    int64_t expected;     /* offset of the next record, -1 when not known */
+    bool doubted;         /* the broker said that the topic is gone: is this still the same log? */
+    uint64_t commit_from; /* nothing is committed before the record of this sequence is finished */
+    bool sought;          /* the jump seen next was answered by seeking back already */
+    unsigned gaps;        /* jumps that repeated, in this assignment */
+    int64_t handed;       /* offset last handed to librdkafka for its next commit, -1 for none */
+    int64_t committed;    /* offset that the broker acknowledged, -1 for none */
+    int64_t end;          /* offset where the log ended when its end was last met, -1 */
 };
 
 /* What the consumer tells its owner; all are called inside consumer_take(), _close() or _idle(). */

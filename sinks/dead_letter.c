@@ -30,6 +30,7 @@ static const struct kafka_property fixed_properties[] = {
     {"acks", "all", "a dead letter must be safe before its record is finished"},
     {"message.timeout.ms", "30000", "the route says what is wrong and tries again"},
     {"message.max.bytes", "104857600", "the topic decides what is too large"},
+    {"batch.size", "65536", "a batch is refused as a whole: it must not exceed a cut letter"},
     {"linger.ms", "5", "dead letters are few"},
     {"compression.type", "snappy", "values are text"},
     {"enable.idempotence", "false", "a repeat has the same key"},

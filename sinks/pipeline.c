@@ -24,6 +24,7 @@
 #define TURN_WAIT_MAX_MS 250  /* also the worst delay of a wake-up that librdkafka did not send */
 #define STORE_INTERVAL_MS 200
 #define HOUSEKEEP_INTERVAL_MS 1000
+#define PREPARED_MS 3000 /* no store restarts, empty, faster than this */
 #define SILENCE_MS 15000 /* a bulk without an answer for this long is worth a word */
 #define STALL_MS 2000    /* a route that holds records and finishes none for this long */
 
@@ -262,7 +263,9 @@ note_route_fault(struct route *route, const char *reason, uint64_t now_ms)
 static bool
 prepare(struct pipeline *pipeline, uint64_t now_ms)
 {
-    if (pipeline->prepared)
+    /* After a silence nobody knows whether it is still the same store. */
+    bool silent = pipeline->bulks_flying == 0 && now_ms - pipeline->heard_ms > PREPARED_MS;
+    if (pipeline->prepared && !silent)
         return true;
     struct err err;
     if (!pipeline->class->prepare(pipeline->output, &err)) {
@@ -270,6 +273,7 @@ prepare(struct pipeline *pipeline, uint64_t now_ms)
         return false;
     }
     pipeline->prepared = true;
+    pipeline->heard_ms = clock_monotonic_ms();
     return true;
 }
 
@@ -456,6 +460,7 @@ bulk_done(void *context, struct output_bulk *out, const struct err *err)
         .count = out->item_count,
         .now_ms = clock_monotonic_ms(),
     };
+    pipeline->heard_ms = sorting.now_ms;
     route->bulks_flying--;
     pipeline->bulks_flying--;
     pipeline->flying_bytes -= out->value_bytes;

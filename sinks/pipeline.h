@@ -23,11 +23,11 @@ struct health;
 
 enum { SINK_METRICS(METRIC_SYMBOL) SINK_METRIC_COUNT };
 
-/* How a stop may take: in flight, commit and leaving the group stay below systemd's and ours of
- * 15 s. */
-#define STOP_DRAIN_MS 8000
-#define STOP_COMMIT_MS 3000
-#define STOP_LEAVE_MS 3000
+/* Shares of a stop, which is over within 15 s: up to 4 s that the loop is held when the signal comes,
+ * what is under way, its commit, leaving the group, 2 s for the libraries. */
+#define STOP_DRAIN_MS 4000
+#define STOP_COMMIT_MS 2000
+#define STOP_LEAVE_MS 2500
 
 /* One request's documents, from filling to its answer; kept and reused. */
 struct bulk {
@@ -75,8 +75,9 @@ struct pipeline {
     size_t flying_bytes;
     size_t working_size; /* bulk bytes that a 413 taught, 0 for none */
     struct fault server_fault;
-    bool prepared;   /* the store has its template or schema */
-    bool maybe_more; /* the consumer's queue was not empty when last seen */
+    bool prepared;     /* the store has its template or schema */
+    uint64_t heard_ms; /* when the store last answered */
+    bool maybe_more;   /* the consumer's queue was not empty when last seen */
     bool all_paused;
     uint64_t polled_ms; /* when the consumer was last polled */
     uint64_t stored_ms;

@@ -243,7 +243,11 @@ server_ask(struct server *server, const char *path, const char *body, struct buf
         return err_set(err, ERR_RETRY, 0, "cannot prepare a request: out of memory");
     }
     bool answered = false;
+    /* It holds the loop: nodes that hang share one wait. The next time another one is asked. */
+    uint64_t deadline_ms = clock_monotonic_ms() + SERVER_ASK_TIMEOUT_MS;
     for (size_t tries = 0; tries < server->node_count && !answered; tries++) {
+        if (tries > 0 && clock_monotonic_ms() >= deadline_ms)
+            break;
         size_t node = server_pick(server, clock_monotonic_ms());
         char detail[CURL_ERROR_SIZE] = "";
         char *url;

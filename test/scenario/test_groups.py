@@ -9,6 +9,7 @@ import time
 from identity import Watch
 from oracle import Tally, digest
 from servers import event_key, event_value
+from wait import wait_for
 
 SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 30)
 RATE = 1500
@@ -98,3 +99,33 @@ def test_sinks_that_join_and_leave_lose_and_double_nothing(kafka, index, seed, m
     assert kafka.total(f"{topic}.dlq") == 0
     for each in sinks:
         assert each.lives >= 1 and not each.logged("ASSERT"), each.tail()
+
+
+def test_a_partition_that_left_while_its_route_waited_goes_on_when_it_is_back(kafka, two_indices,
+                                                                             make_sink):
+    blocked, other = two_indices
+    blocked.create()
+    other.create()
+    blocked.set({"index.blocks.write": True})
+    topic = kafka.topic("waiting", 4, dead_letters=True)
+    idle = kafka.topic("idle", 1, dead_letters=True)
+    group = f"group-{topic}"
+    records = 24_000     # far more than the memory below: the route's partitions are paused
+    kafka.produce(topic, ((event_key(number), event_value(f"n {number} " + "x" * 1000))
+                          for number in range(records)))
+    routes = [{"topic": topic, "index": blocked.name}, {"topic": idle, "index": other.name}]
+    first, second = (make_sink(kafka.servers, group, routes, blocked.url, label=f"sink{number}",
+                               bulk={"interval": "200ms", "size": "1MiB", "memory": "8MiB"})
+                     for number in range(2))
+    first.start()
+    wait_for("the waiting route to be paused", lambda: any(
+        each["paused"] for each in first.status()["partitions"] if each["topic"] == topic), 30)
+    second.start(wait="no")
+    wait_for("the second sink to get partitions of the waiting route", lambda: any(
+        each["topic"] == topic and each["assigned"] for each in second.status()["partitions"]), 30)
+    blocked.set({"index.blocks.write": None})
+    first.wait_metric("tailrace_sink_finished_records_total", 1, 60, outcome="indexed")
+    second.stop()
+    blocked.wait_count(records, 60, first.check_alive, lambda: first.tail(8))
+    kafka.wait_committed(group, topic, 30)
+    first.stop()

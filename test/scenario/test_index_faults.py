@@ -2,6 +2,7 @@
 """What a real index refuses, and what the sink makes of it."""
 
 import json
+import os
 import threading
 
 import pytest
@@ -211,3 +212,19 @@ def test_a_full_write_queue_means_the_same_items_again(kafka, tight, make_sink):
     Tally(expected(records), key, index.name).add_all(index.documents()).check()
     index.drop()
     noise.drop()
+
+
+def test_large_dead_letters_are_not_refused_together(stack, kafka, index, make_sink):
+    topic = kafka.topic("letters", 1)
+    stack.create_topic(kafka.name, f"{topic}.dlq", 1, {"max.message.bytes": 200_000})
+    index.create({"properties": {"amount": {"type": "long"}, "message": {"type": "text"}}})
+    bad = [(event_key(number), event_value(os.urandom(40_000).hex(), amount="many"))
+           for number in range(20)]
+    kafka.produce(topic, bad)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
+                     index.url)
+    sink.start()
+    sink.wait_metric("tailrace_sink_finished_records_total", 20, outcome="dead_lettered")
+    sink.stop()
+    letters = list(kafka.records(f"{topic}.dlq"))
+    assert [each.value() for each in letters] == [value for _, value in bad], "each as it was"

@@ -224,6 +224,21 @@ class Heartbeat:
         self.consumer.close()
 
 
+def test_an_index_that_comes_back_empty_gets_its_template_first(stack, kafka, index, make_sink):
+    topic = kafka.topic("empty", dead_letters=True)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
+                     index.url)
+    kafka.produce(topic, [(event_key(1), event_value("before"))])
+    sink.start()
+    index.wait_count(1, 60, sink.check_alive)
+    stack.start("opensearch", fresh=True)
+    kafka.produce(topic, [(event_key(2), event_value("after", **{"log.level": "info"}))])
+    index.wait_count(1, 60, sink.check_alive, lambda: sink.tail(8))
+    mapping = index.ask("GET", f"/{index.name}/_mapping")[index.name]["mappings"]
+    assert mapping.get("date_detection") is False, f"made without the template: {mapping}"
+    sink.stop()
+
+
 def test_an_index_that_is_away_causes_no_rebalance(stack, kafka, index, make_sink):
     topic = kafka.topic("noindex", dead_letters=True)
     index.create()
@@ -256,3 +271,45 @@ def test_an_index_that_is_away_causes_no_rebalance(stack, kafka, index, make_sin
     sink.stop()
     assert index.count() == lines
     assert not sink.logged("max.poll.interval.ms exceeded") and not sink.logged("MAXPOLL")
+
+
+def test_a_topic_that_was_deleted_and_made_anew_is_read_from_its_start(stack, kafka, index,
+                                                                       make_sink):
+    topic = kafka.topic("anew", 1, dead_letters=True)
+    group = f"group-{topic}"
+    index.create()
+    sink = make_sink(kafka.servers, group, [{"topic": topic, "index": index.name}], index.url)
+    kafka.produce(topic, [(event_key(number), event_value(f"old {number}"))
+                          for number in range(2000)])
+    sink.start()
+    kafka.wait_committed(group, topic)
+    stack.delete_topic(kafka.name, topic)
+    wait_for("the sink to hear that the topic is gone",
+             lambda: sink.logged("topic does not exist"), 30)
+    stack.create_topic(kafka.name, topic, 1)
+    # More than before: the old place in the log is a place in the new one.
+    kafka.produce(topic, [(event_key(number, 2), event_value(f"new {number}"))
+                          for number in range(6000)])
+    index.wait_count(8000, 60, sink.check_alive, lambda: sink.tail(8))
+    sink.stop()
+
+
+def test_a_stop_while_the_index_is_silent_is_in_time(stack, kafka, index, make_sink):
+    topic = kafka.topic("silent", 4, dead_letters=True)
+    index.create()
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
+                     index.url, properties={"session.timeout.ms": 45000})
+    kafka.produce(topic, [(event_key(number), event_value(f"n {number}"))
+                          for number in range(100)])
+    sink.start()
+    index.wait_count(100, 60, sink.check_alive)
+    stack.pause("opensearch")
+    try:
+        kafka.produce(topic, [(event_key(number), event_value(f"n {number}"))
+                              for number in range(100, 5000)])
+        wait_for("a bulk to be under way",
+                 lambda: sink.metric("tailrace_sink_in_flight_records") > 0, 20)
+        time.sleep(1)
+        sink.stop()
+    finally:
+        stack.resume("opensearch")
