@@ -31,6 +31,7 @@ LINES_PER_SECOND = 50
 
 START_SECONDS = 30  # until both pages answer
 STOP_SECONDS = 20  # a program stops in order within 15 s
+KILL_SECONDS = 5  # a killed one is gone, unless a disk holds it
 DRAIN_SECONDS = 60  # until the sink has stored what the broker holds
 PLAIN_SECONDS = 5  # between two status lines that are not on a terminal
 CLEAN_SECONDS = 5  # between two copies of the agent's state
@@ -264,18 +265,34 @@ class Run:
 
     def wait_for_orphans(self):
         """After a kill of ours the last run's programs may still be on their way down."""
-        deadline = time.monotonic() + STOP_SECONDS
         pids = os.path.join(STATE, "pids")
         if not os.path.exists(pids):
             return
         with open(pids, encoding="ascii") as file:
             old = [int(pid) for pid in file.read().split()]
-        while any(is_ours(pid) for pid in old):
-            if time.monotonic() > deadline:
-                left = " ".join(str(pid) for pid in old if is_ours(pid))
-                raise Failed(f"programs of the last run do not end (processes {left})")
-            time.sleep(0.2)
+        names = ", ".join(f"{pid} {name}" for pid, name in running(old).items())
+        if names:
+            self.screen.say(f"Waiting for programs of the last run to end ({names}) ...")
+        if not self.wait_for_end(old, STOP_SECONDS):
+            left = running(old)
+            names = ", ".join(f"{pid} {name}" for pid, name in left.items())
+            self.screen.say(f"  They do not end within {STOP_SECONDS} s: killed ({names}).")
+            for pid in left:
+                kill_ours(pid)
+            if not self.wait_for_end(old, KILL_SECONDS):
+                raise Failed("programs of the last run cannot be killed (processes "
+                             + " ".join(str(pid) for pid in running(old)) + ")")
         os.unlink(pids)
+
+    def wait_for_end(self, pids, seconds):
+        deadline = time.monotonic() + seconds
+        while running(pids):
+            if self.stopping:
+                raise Failed("stopped while it was starting")
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
 
     def start(self, name, command, environment=None):
         program = Program(name, command, environment)
@@ -492,13 +509,34 @@ class Run:
             return 1
 
 
-def is_ours(pid):
+def name_of_ours(pid):
+    """The program's name when `pid` was started by a run with this state folder, else None."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read()
+            command = [os.fsdecode(word) for word in file.read().split(b"\0")]
+        # Numbers are used again, and another folder may have a run of its own.
+        if os.readlink(f"/proc/{pid}/cwd") != os.path.realpath(STATE):
+            return None
     except OSError:
-        return False
-    return BUILD.encode() in command or b"nginx-log" in command
+        return None
+    for word in command[:2]:
+        if word == os.path.join(HERE, "nginx-log") or os.path.dirname(word) == BUILD:
+            return os.path.basename(word)
+    return None
+
+
+def running(pids):
+    """{pid: name} of those that run still and are ours."""
+    names = {pid: name_of_ours(pid) for pid in pids}
+    return {pid: name for pid, name in names.items() if name is not None}
+
+
+def kill_ours(pid):
+    """What it had not finished comes again: from Kafka, or after CleanPoint.recover()."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended meanwhile
 
 
 def main():
