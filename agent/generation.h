@@ -51,7 +51,7 @@ struct generation {
     struct file *file;   /* who reads it now, NULL: nobody */
     bool changed;        /* progress that the state has not been given yet */
     bool searched;       /* its file is gone, and was looked for in vain */
-    bool released;       /* its file was rotated away and finished; it may grow again all the same */
+    bool released;       /* its file was rotated away and finished, though it may grow again */
     const char *gone;    /* how it came to have no file: "vanished", "truncated", …; a literal */
     struct generation *next, *previous;
 };

@@ -207,9 +207,9 @@ agent_options_check(const struct options *loaded, struct err *err)
 bool
 agent_files_equal(const struct agent_files_options *a, const struct agent_files_options *b)
 {
-    return option_texts_equal(&a->paths, &b->paths) && option_texts_equal(&a->exclude, &b->exclude) &&
-           strcmp(a->topic, b->topic) == 0 && a->parser == b->parser &&
-           option_maps_equal(&a->fields, &b->fields) && a->start_at == b->start_at &&
-           a->ignore_older == b->ignore_older && a->rate_limit == b->rate_limit &&
-           a->part_size == b->part_size;
+    return option_texts_equal(&a->paths, &b->paths) &&
+           option_texts_equal(&a->exclude, &b->exclude) && strcmp(a->topic, b->topic) == 0 &&
+           a->parser == b->parser && option_maps_equal(&a->fields, &b->fields) &&
+           a->start_at == b->start_at && a->ignore_older == b->ignore_older &&
+           a->rate_limit == b->rate_limit && a->part_size == b->part_size;
 }

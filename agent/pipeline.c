@@ -638,7 +638,7 @@ reload(struct pipeline *pipeline)
     struct buffer names;
     buffer_init(&names, 65536);
     if (options_need_restart(agent->loaded, loaded, &names)) {
-        for (size_t i = 0; i + 1 < names.size; i++)
+        for (size_t i = 0; i < names.size; i++)
             if (names.bytes[i] == '\n')
                 names.bytes[i] = ' ';
         log_warn("these options take effect only after a restart: %s", buffer_string(&names));

@@ -91,7 +91,7 @@ static bool
 share_allows(const struct slab_pool *pool, const struct slab_share *share, bool wide)
 {
     if (wide)
-        return share->wide_held == 0 || pool->wide_free_count == WIDE_SLABS;
+        return share->wide_held == 0;
     unsigned active = pool->active + (share->held + share->wide_held == 0 ? 1 : 0);
     unsigned fair = pool->small_count / SHARE_PARTS / active;
     return share->held < (fair == 0 ? 1 : fair) || pool->small_free_count > pool->small_count / 2;

@@ -59,7 +59,7 @@ struct state {
     uint64_t sequence;     /* of the last put */
     uint64_t durable;
     uint64_t known_size; /* of the file when the helper was last done */
-    bool rewrite; /* the file is not to be trusted: write a new one */
+    bool rewrite;        /* the file is not to be trusted: write a new one */
     int64_t last_wall_ms;
 
     /* Shared with the helper, under the lock; the job's parts are the helper's while `busy`. */

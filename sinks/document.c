@@ -33,17 +33,6 @@ document_list_append(struct document_list *list, struct document *document)
     list->bytes += document->id_size + document->value_size;
 }
 
-void
-document_list_prepend(struct document_list *list, struct document *document)
-{
-    document->next = list->head;
-    list->head = document;
-    if (list->tail == NULL)
-        list->tail = document;
-    list->count++;
-    list->bytes += document->id_size + document->value_size;
-}
-
 struct document *
 document_list_pop(struct document_list *list)
 {

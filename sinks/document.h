@@ -51,7 +51,6 @@ struct document_list {
 };
 
 void document_list_append(struct document_list *list, struct document *document);
-void document_list_prepend(struct document_list *list, struct document *document);
 struct document *document_list_pop(struct document_list *list); /* NULL when empty */
 /* Moves all of `other` to the front of the list; `other` is empty afterwards. */
 void document_list_join_front(struct document_list *list, struct document_list *other);

@@ -25,6 +25,9 @@
 #define RELEASE_QUIET_MS 5000 /* a rotated file is let go this long after its last byte */
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
 
+#define SHOWN_STATES 4 /* of enum file_state; ended files are nobody's */
+static const char *const state_names[SHOWN_STATES] = {"reading", "ignored", "refused", "failed"};
+
 /* --- inputs --- */
 
 static bool
@@ -182,6 +185,9 @@ input_remove(struct agent *agent, struct input *input)
     *link = input->next;
     metrics_remove(agent->metrics, input->lag_bytes);
     metrics_remove(agent->metrics, input->lag_seconds);
+    for (size_t i = 0; i < SHOWN_STATES; i++)
+        metrics_remove(agent->metrics, metrics_series(agent->metrics, METRIC_FILES, input->name,
+                                                      state_names[i], NULL));
     input_free(input);
     return true;
 }
@@ -602,13 +608,12 @@ write_progress(struct agent *agent, struct file *file)
 
 struct input_sums {
     uint64_t lag_bytes, oldest_ms;
-    uint64_t states[4]; /* reading, ignored, refused, failed */
+    uint64_t states[SHOWN_STATES];
 };
 
 static void
 publish_input(struct agent *agent, struct input *input, uint64_t now_ms)
 {
-    static const char *const names[] = {"reading", "ignored", "refused", "failed"};
     struct input_sums sums = {.oldest_ms = now_ms};
     for (const struct file *file = agent->files; file != NULL; file = file->next) {
         if (file->input != input || file->state == FILE_ENDED)
@@ -623,9 +628,9 @@ publish_input(struct agent *agent, struct input *input, uint64_t now_ms)
     }
     metrics_set(agent->metrics, input->lag_bytes, (double)sums.lag_bytes);
     metrics_set(agent->metrics, input->lag_seconds, (double)(now_ms - sums.oldest_ms) / 1000.0);
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < SHOWN_STATES; i++)
         metrics_set(agent->metrics,
-                    metrics_series(agent->metrics, METRIC_FILES, input->name, names[i], NULL),
+                    metrics_series(agent->metrics, METRIC_FILES, input->name, state_names[i], NULL),
                     (double)sums.states[i]);
 }
 

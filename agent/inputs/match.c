@@ -64,7 +64,6 @@ finds_add(struct finds *finds, const char *path, struct input *input, const stru
     HASH_ADD(by_inode, finds->by_inode, key, sizeof(find->key), find);
     *finds->end = find;
     finds->end = &find->next;
-    finds->count++;
     return true;
 }
 

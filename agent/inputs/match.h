@@ -28,7 +28,6 @@ struct find {
 struct finds {
     struct find *first, **end;
     struct find *by_inode;
-    size_t count;
 };
 
 void finds_init(struct finds *finds);

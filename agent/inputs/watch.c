@@ -72,12 +72,6 @@ watch_fd(const struct watch *watch)
     return watch->fd;
 }
 
-size_t
-watch_count(const struct watch *watch)
-{
-    return HASH_CNT(by_number, watch->by_number);
-}
-
 bool
 watch_folder(struct watch *watch, const char *path, struct err *err)
 {

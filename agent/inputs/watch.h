@@ -24,6 +24,5 @@ int watch_fd(const struct watch *watch);
 /* Once more for a folder that is watched is fine. False with the reason when it cannot be. */
 bool watch_folder(struct watch *watch, const char *folder, struct err *err) MUST_CHECK;
 void watch_serve(struct watch *watch, const struct watch_events *events);
-size_t watch_count(const struct watch *watch);
 
 #endif

@@ -263,7 +263,7 @@ elasticsearch_send(struct output *output, struct output_bulk *bulk, output_bulk_
         request->unsendable = true;
         fail_items(request, OUTPUT_SERVER_FAULT, &err);
     } else if (!body_build(&output->builder, bulk, request->gzip, &request->body, &err)) {
-        /* Halved as one that is too large; but a single document is not condemned for our memory. */
+        /* Halved like one that is too large; a single document is not condemned for our memory. */
         request->unsendable = true;
         fail_items(request, bulk->item_count > 1 ? OUTPUT_TOO_LARGE : OUTPUT_SERVER_FAULT, &err);
     } else if (!request_start(request, &err)) {
