@@ -238,13 +238,34 @@ create_topics(struct broker *broker, const struct arguments *arguments)
     return ok;
 }
 
+/* One that was there already may have any number. 0 when the cluster does not answer. */
+static int
+count_partitions(rd_kafka_t *observer, const char *name)
+{
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(observer, name, NULL);
+    const struct rd_kafka_metadata *answer = NULL;
+    int count = 0;
+    if (topic != NULL && rd_kafka_metadata(observer, 0, topic, &answer, QUESTION_TIMEOUT_MS) ==
+                             RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (answer->topic_cnt == 1)
+            count = answer->topics[0].partition_cnt;
+        rd_kafka_metadata_destroy(answer);
+    }
+    if (topic != NULL)
+        rd_kafka_topic_destroy(topic);
+    return count < PARTITIONS_MAX ? count : PARTITIONS_MAX;
+}
+
 /* Appends the lines of one topic; returns the new size, 0 when the cluster does not answer. */
 static size_t
 topic_progress(rd_kafka_t *observer, const struct topic *topic, char *text, size_t used,
                size_t size)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(topic->partitions);
-    for (int partition = 0; partition < topic->partitions; partition++)
+    int partitions = count_partitions(observer, topic->name);
+    if (partitions == 0)
+        return 0;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
+    for (int partition = 0; partition < partitions; partition++)
         (void)rd_kafka_topic_partition_list_add(list, topic->name, partition);
     bool ok = rd_kafka_committed(observer, list, QUESTION_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR;
     for (int i = 0; i < list->cnt && ok; i++) {

@@ -10,6 +10,7 @@ it has already.
 """
 import argparse
 import ctypes
+import json
 import os
 import shlex
 import shutil
@@ -25,7 +26,8 @@ ROOT = os.path.dirname(HERE)
 BUILD = os.path.join(ROOT, "build", "release")
 STATE = os.environ["TAILRACE_LOCAL_DIR"]
 
-TOPIC, PARTITIONS, GROUP = "logs-topic", 64, "tailrace-sink"
+# As in agent.yaml and sink*.yaml; names of its own, so that --real meddles with nobody.
+TOPIC, PARTITIONS, GROUP = "local-logs-topic", 64, "tailrace-local"
 PORTS = {"agent": 10464, "sink": 10465}
 LINES_PER_SECOND = 50
 
@@ -115,6 +117,7 @@ class Progress:
         self.path = os.path.join(STATE, "broker.progress")
         self.time = 0.0  # time.monotonic() before the cluster was asked
         self.partitions = {}  # number: (low, end, committed)
+        self.finished = {}  # number: how much the sink has finished, by its own word, as an offset
         self.dropped = 0  # records that the embedded broker dropped before the sink had them
 
     def read(self):
@@ -133,9 +136,15 @@ class Progress:
             # Against what was committed before: since then the sink may have skipped the hole.
             self.dropped += max(0, low - max(before.get(partition, (0, 0, 0))[::2]))
 
+    def done(self):
+        """{number: how much is finished, as an offset}; the sink commits it a second later."""
+        return {partition: max(low, committed, self.finished.get(partition, 0))
+                for partition, (low, _, committed) in self.partitions.items()}
+
     def waiting(self):
         """Records in the broker that the sink has not finished."""
-        return sum(end - max(low, committed) for low, end, committed in self.partitions.values())
+        done = self.done()
+        return sum(max(0, end - done[partition]) for partition, end in self.ends().items())
 
     def covers(self, ends):
         return all(committed >= ends.get(partition, 0) or ends.get(partition, 0) == 0
@@ -233,8 +242,17 @@ def metrics(port):
     return values
 
 
-def total(values, name, having=""):
-    return int(sum(value for labels, value in values.get(name, {}).items() if having in labels))
+def sink_status():
+    """What the sink says of itself at one moment; {} while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORTS['sink']}/status", timeout=2) as page:
+            return json.load(page)
+    except (OSError, ValueError):
+        return {}
+
+
+def total(values, name):
+    return int(sum(values.get(name, {}).values()))
 
 
 class Run:
@@ -246,7 +264,7 @@ class Run:
         self.clean = CleanPoint()
         self.stopping = []  # signals that came
         self.agent_values = {}
-        self.sink_values = {}
+        self.sink_status = {}
         self.started = time.monotonic()
         self.environment = {}
         self.ends_before = 0  # records that the topic had already
@@ -377,22 +395,23 @@ class Run:
 
     def read_counters(self):
         self.agent_values = metrics(PORTS["agent"]) or self.agent_values
-        self.sink_values = metrics(PORTS["sink"]) or self.sink_values
+        self.sink_status = sink_status() or self.sink_status
+        for it in self.sink_status.get("partitions", ()):
+            if it["topic"] == TOPIC and it["assigned"]:
+                self.progress.finished[it["partition"]] = it["next_offset"] - it["in_flight"]
         self.progress.read()
 
     def counters(self):
-        finished = "tailrace_sink_finished_records_total"
+        routes = self.sink_status.get("routes", ())
+        stored, duplicates, letters = (sum(route[outcome] for route in routes) for outcome in
+                                       ("indexed", "duplicate", "dead_lettered"))
         behind = total(self.agent_values, "tailrace_agent_lag_bytes")
-        # What is committed lags behind what is stored; the sink's own number ends with it.
-        in_broker = min(total(self.sink_values, "tailrace_sink_lag_records"),
-                        self.progress.waiting())
         shipped = total(self.agent_values, "tailrace_agent_events_total")
         # The broker still counts when the agent has ended.
         shipped = max(shipped, sum(self.progress.ends().values()) - self.ends_before)
+        in_broker = max(0, self.ends_before + shipped - sum(self.progress.done().values()))
         return (f"shipped {shipped:,}"
-                f" | stored {total(self.sink_values, finished, 'indexed'):,}"
-                f" | duplicates {total(self.sink_values, finished, 'duplicate'):,}"
-                f" | dead letters {total(self.sink_values, finished, 'dead_lettered'):,}"
+                f" | stored {stored:,} | duplicates {duplicates:,} | dead letters {letters:,}"
                 f" | to read {behind / 1024:,.0f} KiB | in broker {in_broker:,}")
 
     def welcome(self):
