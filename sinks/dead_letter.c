@@ -14,6 +14,8 @@
 
 #define LETTERS_MAGIC 0x64656164406c7472ULL
 
+#define LOOK_TIMEOUT_MS 2000 /* holds the loop */
+
 struct dead_letters {
     uint64_t magic;
     const struct sink_options *options;
@@ -110,6 +112,31 @@ start_client(struct dead_letters *letters, struct err *err)
     static const uint64_t one = 1;
     rd_kafka_queue_io_event_enable(letters->queue, letters->event_fd, &one, sizeof(one));
     return true;
+}
+
+bool
+dead_letters_look(struct dead_letters *letters, const char *topic, struct err *err)
+{
+    if (letters->client == NULL && !start_client(letters, err))
+        return false;
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(letters->client, topic, NULL);
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t code =
+        handle == NULL ? rd_kafka_last_error()
+                       : rd_kafka_metadata(letters->client, 0, handle, &metadata, LOOK_TIMEOUT_MS);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1)
+        code = metadata->topics[0].err;
+    if (metadata != NULL)
+        rd_kafka_metadata_destroy(metadata);
+    if (handle != NULL)
+        rd_kafka_topic_destroy(handle);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true;
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        return err_set(err, ERR_RETRY, code, "dead-letter topic '%s' does not exist; create it",
+                       topic);
+    return err_set(err, ERR_RETRY, code, "cannot look at dead-letter topic '%s': %s", topic,
+                   rd_kafka_err2str(code));
 }
 
 static void

@@ -45,6 +45,10 @@ bool dead_letters_new(struct dead_letters **out, const struct sink_options *opti
 /* Gives up what is under way: it comes back with an error. NULL is fine. */
 void dead_letters_free(struct dead_letters *letters);
 
+/* True when the topic is there. False: err says what is wrong, as a sentence that more may follow.
+ * Waits for the broker, two seconds at most. */
+bool dead_letters_look(struct dead_letters *letters, const char *topic, struct err *err) MUST_CHECK;
+
 /* Copies what it needs. False with ERR_RETRY when the topic or the queue cannot take it now.
  * `record` comes back through `done`, inside dead_letters_poll(). */
 bool dead_letters_send(struct dead_letters *letters, const struct dead_letter *letter, void *record,

@@ -63,9 +63,9 @@ condemn(struct route *route, struct document *document, int status, const char *
     int size = snprintf(route->last_refusal, sizeof(route->last_refusal), "%s",
                         document->reason == NULL ? "" : document->reason);
     ASSERT(size >= 0);
-    log_warn("%s refuses %s [%d] offset %lld, which becomes a dead letter in %s: %s", route->index,
-             route->topic, document->partition->id, (long long)document->offset,
-             route->dead_letter_topic, route->last_refusal);
+    log_warn("%s [%d] offset %lld is refused by %s: %s; it goes to %s", route->topic,
+             document->partition->id, (long long)document->offset, route->index,
+             route->last_refusal, route->dead_letter_topic);
     document_list_append(&route->letters, document);
 }
 
@@ -486,8 +486,28 @@ bulk_done(void *context, struct output_bulk *out, const struct err *err)
 static void
 note_letters_fault(struct route *route, const char *reason, uint64_t now_ms)
 {
-    if (fault_note(&route->letters_fault, reason, now_ms))
-        log_warn("route %s -> %s waits: %s", route->topic, route->index, reason);
+    char text[sizeof(route->letters_fault.reason)];
+    size_t count = route->letters.count + route->letters_flying;
+    int size = snprintf(text, sizeof(text), "%.240s. %zu document%s wait%s, none is lost", reason,
+                        count, count == 1 ? "" : "s", count == 1 ? "s" : "");
+    ASSERT(size > 0);
+    route->letters_known = false;
+    if (fault_note(&route->letters_fault, text, now_ms))
+        log_warn("route %s -> %s waits: %s", route->topic, route->index, text);
+}
+
+/* The producer itself would hold a letter for a missing topic until its time is up. */
+static bool
+letters_may_go(struct pipeline *pipeline, struct route *route, uint64_t now_ms)
+{
+    struct err err;
+    if (!route->letters_known &&
+        !dead_letters_look(pipeline->letters, route->dead_letter_topic, &err)) {
+        note_letters_fault(route, err.text, now_ms);
+        return false;
+    }
+    route->letters_known = true;
+    return true;
 }
 
 static void
@@ -507,11 +527,11 @@ letter_done(void *context, void *record, const struct err *err)
         forget(pipeline, route, document);
         return;
     }
+    document_list_append(&route->letters, document);
     if (err->action == ERR_REJECT && !document->cut)
         document->cut = true;
     else
         note_letters_fault(route, err->text, clock_monotonic_ms());
-    document_list_append(&route->letters, document);
 }
 
 static void
@@ -519,7 +539,8 @@ send_letters(struct pipeline *pipeline, struct route *route, uint64_t now_ms)
 {
     if (route->letters.count == 0 && route->letters_flying == 0)
         fault_clear(&route->letters_fault);
-    while (route->letters.count > 0 && !fault_waits(&route->letters_fault, now_ms)) {
+    while (route->letters.count > 0 && !fault_waits(&route->letters_fault, now_ms) &&
+           letters_may_go(pipeline, route, now_ms)) {
         struct document *document = route->letters.head;
         struct dead_letter letter = {
             .dead_letter_topic = route->dead_letter_topic,

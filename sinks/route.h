@@ -77,6 +77,7 @@ struct route {
     uint64_t progress_ms;       /* when one was last finished, or the first came */
     struct fault fault;         /* the index */
     struct fault letters_fault; /* the dead-letter topic */
+    bool letters_known;         /* that topic was there when last looked at */
     unsigned unknown_streak;
     uint64_t successes;
     uint64_t consumed;
