@@ -295,3 +295,77 @@ kafka_advice(rd_kafka_resp_err_t code)
         return NULL;
     }
 }
+
+#define CHECK_TIMEOUT_MS 5000
+#define REPLICAS_WANTED 3
+
+/* The value of a topic's or broker's setting, "" when it cannot be had. */
+static void
+read_setting(rd_kafka_t *rk, const char *topic, const char *name, char *out, size_t out_size)
+{
+    out[0] = '\0';
+    rd_kafka_ConfigResource_t *resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_DescribeConfigs(rk, &resource, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CHECK_TIMEOUT_MS);
+    const rd_kafka_DescribeConfigs_result_t *result =
+        event == NULL ? NULL : rd_kafka_event_DescribeConfigs_result(event);
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t **found =
+        result == NULL ? NULL : rd_kafka_DescribeConfigs_result_resources(result, &count);
+    size_t entry_count = 0;
+    const rd_kafka_ConfigEntry_t **entries =
+        count == 0 ? NULL : rd_kafka_ConfigResource_configs(found[0], &entry_count);
+    for (size_t i = 0; i < entry_count; i++) {
+        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
+        if (value == NULL || strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) != 0)
+            continue;
+        if (snprintf(out, out_size, "%s", value) < 0)
+            out[0] = '\0';
+    }
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+}
+
+bool
+kafka_check_topic(rd_kafka_t *rk, const char *name, struct buffer *report)
+{
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
+    const struct rd_kafka_metadata *found = NULL;
+    rd_kafka_resp_err_t error = topic == NULL
+                                    ? rd_kafka_last_error()
+                                    : rd_kafka_metadata(rk, 0, topic, &found, CHECK_TIMEOUT_MS);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && found != NULL && found->topic_cnt > 0)
+        error = found->topics[0].err;
+    bool fine = error == RD_KAFKA_RESP_ERR_NO_ERROR && found != NULL && found->topic_cnt > 0;
+    if (!fine) {
+        const char *advice = kafka_advice(error);
+        buffer_format(report, "topic '%s': %s%s%s\n", name, rd_kafka_err2str(error),
+                      advice == NULL ? "" : "; ", advice == NULL ? "" : advice);
+    } else {
+        const struct rd_kafka_metadata_topic *about = &found->topics[0];
+        int replicas = about->partition_cnt > 0 ? about->partitions[0].replica_cnt : 0;
+        char in_sync[32];
+        read_setting(rk, name, "min.insync.replicas", in_sync, sizeof(in_sync));
+        buffer_format(report, "topic '%s': %d partitions, %d replicas, min.insync.replicas %s\n",
+                      name, about->partition_cnt, replicas,
+                      in_sync[0] == '\0' ? "unknown" : in_sync);
+        if (replicas < REPLICAS_WANTED)
+            buffer_format(report,
+                          "  warning: with fewer than %d replicas a lost broker can lose events\n",
+                          REPLICAS_WANTED);
+        else if (in_sync[0] == '1' && in_sync[1] == '\0')
+            buffer_format(
+                report,
+                "  warning: with min.insync.replicas 1 an event may be acknowledged by a broker "
+                "that is lost next\n");
+    }
+    if (found != NULL)
+        rd_kafka_metadata_destroy(found);
+    if (topic != NULL)
+        rd_kafka_topic_destroy(topic);
+    return fine;
+}

@@ -63,4 +63,8 @@ void kafka_version_traps(int version, enum kafka_role role, struct buffer *out);
 /* Our advice for errors people meet, NULL when there is none: "is the topic spelt right? …". */
 const char *kafka_advice(rd_kafka_resp_err_t code);
 
+/* For `check`: appends partitions, replicas, min.insync.replicas and what is unwise about them.
+ * False when the topic cannot be used. Waits for the brokers, some seconds at most. */
+bool kafka_check_topic(rd_kafka_t *rk, const char *topic, struct buffer *report) MUST_CHECK;
+
 #endif

@@ -33,11 +33,14 @@
 #define LET_GO_SECONDS 1
 #define PROBLEM_MAX 320
 
+#define MISSING_LOOK_MS 5000 /* between looks for a topic that did not exist */
+
 struct route_partitions {
     struct partition **items; /* by partition id; NULL: never assigned */
     size_t count;
     int64_t *ends; /* marked ends, by partition id */
     size_t end_count;
+    bool missing; /* the broker says that the topic does not exist */
 };
 
 struct consumer {
@@ -64,7 +67,9 @@ struct consumer {
     bool stuck; /* the group was not left in time: the client cannot be destroyed in time either */
     char *cluster_id;
     char problem[PROBLEM_MAX];
-    bool problem_is_broker; /* a broker that answers ends it */
+    bool problem_is_broker;    /* a broker that answers ends it */
+    char missing[PROBLEM_MAX]; /* sentence on the first topic that does not exist, "" for none */
+    uint64_t missing_looked_ms;
 };
 
 static const struct kafka_property fixed_properties[] = {
@@ -191,6 +196,47 @@ set_problem(struct consumer *consumer, bool is_broker, const char *text)
     int size = snprintf(consumer->problem, sizeof(consumer->problem), "%s", text);
     ASSERT(size >= 0);
     consumer->problem_is_broker = is_broker;
+}
+
+static void
+clear_broker_problem(struct consumer *consumer)
+{
+    if (consumer->problem[0] == '\0' || !consumer->problem_is_broker)
+        return;
+    consumer->problem[0] = '\0';
+    consumer->hooks.note(consumer->hooks.context, 6, "the brokers answer again");
+}
+
+static void
+describe_missing(struct consumer *consumer)
+{
+    size_t route = 0;
+    while (route < consumer->options->route_count && !consumer->routes[route].missing)
+        route++;
+    consumer->missing[0] = '\0';
+    if (route == consumer->options->route_count)
+        return;
+    int size = snprintf(consumer->missing, sizeof(consumer->missing),
+                        "topic '%s' does not exist; %slooked for again every few seconds",
+                        consumer->options->routes[route].topic,
+                        consumer->options->route_count > 1 ? "other topics go on; " : "");
+    ASSERT(size > 0);
+}
+
+static void
+set_missing(struct consumer *consumer, size_t route, bool missing)
+{
+    if (consumer->routes[route].missing == missing)
+        return;
+    consumer->routes[route].missing = missing;
+    describe_missing(consumer);
+    consumer->missing_looked_ms = clock_monotonic_ms();
+    char text[PROBLEM_MAX];
+    int size = snprintf(text, sizeof(text), "topic '%s' %s", consumer->options->routes[route].topic,
+                        missing ? "does not exist; create the topic, or correct its name"
+                                : "is there now");
+    ASSERT(size > 0);
+    consumer->hooks.note(consumer->hooks.context, missing ? 4 : 6, text);
 }
 
 static const char *
@@ -323,6 +369,7 @@ begin_assignment(struct consumer *consumer, rd_kafka_topic_partition_list_t *lis
         if (it->err != RD_KAFKA_RESP_ERR_NO_ERROR || it->offset < 0)
             it->offset = RD_KAFKA_OFFSET_STORED;
         int64_t known = it->offset >= 0 ? it->offset : -1;
+        set_missing(consumer, partition->route, false);
         partition->assigned = true;
         partition->revoking = false;
         partition->paused = false;
@@ -469,16 +516,24 @@ is_topic_gone(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 }
 
+static bool
+is_named(const char *reason, const char *topic)
+{
+    size_t size = strlen(topic);
+    return strncmp(reason, topic, size) == 0 && strchr(" :", reason[size]) != NULL;
+}
+
 /* librdkafka names the topic in its text only: "<topic> [<partition>]: <reason>". */
 static void
 doubt_topic(struct consumer *consumer, const char *reason)
 {
+    for (size_t i = 0; i < consumer->options->route_count; i++)
+        if (is_named(reason, consumer->options->routes[i].topic))
+            set_missing(consumer, i, true);
     for (size_t i = 0; i < consumer->all_count; i++) {
         struct partition *partition = consumer->all[i];
-        const char *topic = topic_of(consumer, partition);
-        size_t size = strlen(topic);
-        if (partition->assigned && partition->expected > 0 && strncmp(reason, topic, size) == 0 &&
-            (reason[size] == ' ' || reason[size] == ':'))
+        if (partition->assigned && partition->expected > 0 &&
+            is_named(reason, topic_of(consumer, partition)))
             partition->doubted = true;
     }
 }
@@ -488,23 +543,35 @@ on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
 {
     (void)client;
     struct consumer *consumer = from_opaque(opaque);
-    if (is_topic_gone((rd_kafka_resp_err_t)code))
+    if (is_topic_gone((rd_kafka_resp_err_t)code)) {
         doubt_topic(consumer, reason);
+        return;
+    }
     const char *advice = kafka_advice((rd_kafka_resp_err_t)code);
     char text[PROBLEM_MAX];
     int size = snprintf(text, sizeof(text), "%s%s%s", reason, advice == NULL ? "" : "; ",
                         advice == NULL ? "" : advice);
     ASSERT(size >= 0);
+    /* One warning for each time that they are away, however many connections fail. */
+    bool known = consumer->problem[0] != '\0' && consumer->problem_is_broker;
     set_problem(consumer, true, text);
-    consumer->hooks.note(consumer->hooks.context, 4, text);
+    consumer->hooks.note(consumer->hooks.context, known ? 7 : 4, text);
 }
 
 static void
 on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     struct consumer *consumer = from_opaque(rd_kafka_opaque(client));
-    (void)facility;
-    consumer->hooks.note(consumer->hooks.context, level, text);
+    static const char thread[] = "[thrd:";
+    if (strncmp(text, thread, strlen(thread)) == 0) {
+        const char *end = strstr(text, "]: ");
+        text = end == NULL ? text : end + strlen("]: ");
+    }
+    /* Brokers that are away are on_error()'s; older brokers lack the flag, and create no topic for
+     * a consumer that does not ask for its metadata by name. */
+    bool repeated = strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0 ||
+                    strstr(text, "allow.auto.create.topics=false not supported") != NULL;
+    consumer->hooks.note(consumer->hooks.context, repeated ? 7 : level, text);
 }
 
 bool
@@ -800,6 +867,11 @@ take_error(struct consumer *consumer, const rd_kafka_message_t *message)
     }
     char text[PROBLEM_MAX];
     const char *topic = message->rkt == NULL ? NULL : rd_kafka_topic_name(message->rkt);
+    size_t route = topic == NULL ? consumer->options->route_count : find_route(consumer, topic);
+    if (route < consumer->options->route_count && is_topic_gone(message->err)) {
+        doubt_topic(consumer, topic);
+        return;
+    }
     const char *advice = kafka_advice(message->err);
     int size = snprintf(text, sizeof(text), "%s%s%s%s%s", topic == NULL ? "" : topic,
                         topic == NULL ? "" : ": ", rd_kafka_message_errstr(message),
@@ -830,8 +902,7 @@ take_record(struct consumer *consumer, rd_kafka_message_t *message, struct taken
     partition->expected = message->offset + 1;
     out->message = message;
     out->partition = partition;
-    if (consumer->problem_is_broker)
-        consumer->problem[0] = '\0';
+    clear_broker_problem(consumer);
     return true;
 }
 
@@ -912,12 +983,64 @@ consumer_problem(const struct consumer *consumer)
 {
     if (consumer->problem[0] != '\0')
         return consumer->problem;
+    if (consumer->missing[0] != '\0')
+        return consumer->missing;
     return consumer->joined ? "" : "waiting for the group to assign partitions";
+}
+
+/* Metadata of one route's topic, to be destroyed by the caller. */
+static bool
+ask_topic(struct consumer *consumer, size_t route, int timeout_ms,
+          const struct rd_kafka_metadata **metadata, struct err *err)
+{
+    const char *name = consumer->options->routes[route].topic;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer->client, name, NULL);
+    if (topic == NULL)
+        return err_set(err, ERR_CONFIG, 0, "the topic name '%s' is not valid", name);
+    rd_kafka_resp_err_t code = rd_kafka_metadata(consumer->client, 0, topic, metadata, timeout_ms);
+    rd_kafka_topic_destroy(topic);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && (*metadata)->topic_cnt == 1 &&
+        (*metadata)->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if ((*metadata)->topic_cnt == 1)
+            code = (*metadata)->topics[0].err;
+        rd_kafka_metadata_destroy(*metadata);
+    }
+    const char *advice = kafka_advice(code);
+    return err_set(err, ERR_RETRY, code, "cannot read topic '%s': %s%s%s", name,
+                   rd_kafka_err2str(code), advice == NULL ? "" : "; ",
+                   advice == NULL ? "" : advice);
+}
+
+/* The first missing topic that is there now; the group hears of it within its metadata's age. */
+static void
+look_for_missing(struct consumer *consumer)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    if (now_ms - consumer->missing_looked_ms < MISSING_LOOK_MS)
+        return;
+    consumer->missing_looked_ms = now_ms;
+    for (size_t i = 0; i < consumer->options->route_count; i++) {
+        const struct rd_kafka_metadata *metadata;
+        struct err err;
+        if (!consumer->routes[i].missing)
+            continue;
+        if (!ask_topic(consumer, i, PROBE_TIMEOUT_MS, &metadata, &err)) {
+            if (!is_topic_gone((rd_kafka_resp_err_t)err.code))
+                return; /* the brokers do not answer: later */
+            continue;
+        }
+        rd_kafka_metadata_destroy(metadata);
+        set_missing(consumer, i, false);
+    }
 }
 
 void
 consumer_idle(struct consumer *consumer)
 {
+    if (consumer->problem[0] == '\0' && consumer->missing[0] != '\0')
+        look_for_missing(consumer);
     if (consumer->problem[0] == '\0' || !consumer->problem_is_broker)
         return;
     const struct rd_kafka_metadata *metadata;
@@ -925,7 +1048,7 @@ consumer_idle(struct consumer *consumer)
         RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
     rd_kafka_metadata_destroy(metadata);
-    consumer->problem[0] = '\0';
+    clear_broker_problem(consumer);
 }
 
 struct partition *const *
@@ -944,32 +1067,6 @@ consumer_high_watermark(const struct consumer *consumer, const struct partition 
                                        partition->id, &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return -1;
     return high < 0 ? -1 : high;
-}
-
-/* Metadata of one route's topic, to be destroyed by the caller. */
-static bool
-ask_topic(struct consumer *consumer, size_t route, const struct rd_kafka_metadata **metadata,
-          struct err *err)
-{
-    const char *name = consumer->options->routes[route].topic;
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer->client, name, NULL);
-    if (topic == NULL)
-        return err_set(err, ERR_CONFIG, 0, "the topic name '%s' is not valid", name);
-    rd_kafka_resp_err_t code =
-        rd_kafka_metadata(consumer->client, 0, topic, metadata, METADATA_TIMEOUT_MS);
-    rd_kafka_topic_destroy(topic);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && (*metadata)->topic_cnt == 1 &&
-        (*metadata)->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return true;
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        if ((*metadata)->topic_cnt == 1)
-            code = (*metadata)->topics[0].err;
-        rd_kafka_metadata_destroy(*metadata);
-    }
-    const char *advice = kafka_advice(code);
-    return err_set(err, ERR_RETRY, code, "cannot read topic '%s': %s%s%s", name,
-                   rd_kafka_err2str(code), advice == NULL ? "" : "; ",
-                   advice == NULL ? "" : advice);
 }
 
 static bool
@@ -1001,7 +1098,7 @@ consumer_mark_ends(struct consumer *consumer, struct err *err)
 {
     for (size_t i = 0; i < consumer->options->route_count; i++) {
         const struct rd_kafka_metadata *metadata;
-        if (!ask_topic(consumer, i, &metadata, err))
+        if (!ask_topic(consumer, i, METADATA_TIMEOUT_MS, &metadata, err))
             return false;
         bool fine = mark_route_ends(consumer, i, metadata, err);
         rd_kafka_metadata_destroy(metadata);
@@ -1055,16 +1152,41 @@ consumer_reached_ends(struct consumer *consumer)
     return true;
 }
 
-bool
-consumer_check(struct consumer *consumer, struct buffer *report, struct err *err)
+size_t
+consumer_check(struct consumer *consumer, struct buffer *report)
 {
-    for (size_t i = 0; i < consumer->options->route_count; i++) {
-        const struct rd_kafka_metadata *metadata;
-        if (!ask_topic(consumer, i, &metadata, err))
-            return false;
-        buffer_format(report, "topic %s: %d partitions\n", consumer->options->routes[i].topic,
-                      metadata->topics[0].partition_cnt);
-        rd_kafka_metadata_destroy(metadata);
+    char servers[1024];
+    size_t size = sizeof(servers);
+    if (rd_kafka_conf_get(rd_kafka_conf(consumer->client), "bootstrap.servers", servers, &size) !=
+        RD_KAFKA_CONF_OK)
+        servers[0] = '\0';
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t code =
+        rd_kafka_metadata(consumer->client, 0, NULL, &metadata, METADATA_TIMEOUT_MS);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        const char *advice = kafka_advice(
+            code == RD_KAFKA_RESP_ERR__TIMED_OUT ? RD_KAFKA_RESP_ERR__TRANSPORT : code);
+        buffer_format(report, "kafka: cannot reach the brokers at %s: %s%s%s\n", servers,
+                      rd_kafka_err2str(code), advice == NULL ? "" : "; ",
+                      advice == NULL ? "" : advice);
+        return 1;
     }
-    return true;
+    buffer_format(report, "kafka: %d brokers:", metadata->broker_cnt);
+    for (int i = 0; i < metadata->broker_cnt; i++)
+        buffer_format(report, " %s:%d", metadata->brokers[i].host, metadata->brokers[i].port);
+    buffer_text(report, "\n");
+    rd_kafka_metadata_destroy(metadata);
+    size_t problems = 0;
+    for (size_t i = 0; i < consumer->options->route_count; i++) {
+        const struct sink_route_options *route = &consumer->options->routes[i];
+        char letters[256]; /* a topic's name has at most 249 letters */
+        int written =
+            snprintf(letters, sizeof(letters), "%s%s",
+                     route->dead_letter_topic[0] != '\0' ? route->dead_letter_topic : route->topic,
+                     route->dead_letter_topic[0] != '\0' ? "" : ".dlq");
+        ASSERT(written > 0 && (size_t)written < sizeof(letters));
+        problems += kafka_check_topic(consumer->client, route->topic, report) ? 0 : 1;
+        problems += kafka_check_topic(consumer->client, letters, report) ? 0 : 1;
+    }
+    return problems;
 }

@@ -105,7 +105,8 @@ int64_t consumer_high_watermark(const struct consumer *consumer, const struct pa
 bool consumer_mark_ends(struct consumer *consumer, struct err *err) MUST_CHECK;
 bool consumer_reached_ends(struct consumer *consumer);
 
-/* check --connect: appends what the brokers say about the routes' topics. */
-bool consumer_check(struct consumer *consumer, struct buffer *report, struct err *err) MUST_CHECK;
+/* check --connect: appends what the brokers say about the topics of the routes and of their dead
+ * letters. The number of problems. */
+size_t consumer_check(struct consumer *consumer, struct buffer *report) MUST_CHECK;
 
 #endif

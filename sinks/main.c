@@ -36,7 +36,10 @@ fail(struct program *program, struct err *err)
 {
     if (program->loaded != NULL)
         (void)options_locate(program->loaded, err);
-    log_error("%s", err->text);
+    if (program->logging)
+        log_error("%s", err->text);
+    else
+        fprintf(stderr, PROGRAM ": %s\n", err->text);
     log_flush();
     return err->action == ERR_CONFIG ? CLI_EXIT_USAGE : CLI_EXIT_RUNTIME;
 }
@@ -122,11 +125,16 @@ with_options(struct program *program)
     program->options = options_root(program->loaded);
     log_setup(PROGRAM, (enum log_level)program->options->log.level,
               (enum log_format)program->options->log.format);
+    program->logging =
+        strcmp(program->cli.verb, "run") == 0 || strcmp(program->cli.verb, "once") == 0;
     const struct cli *cli = &program->cli;
     int code = CLI_EXIT_OK;
     if (strcmp(cli->verb, "check") == 0) {
-        if (!verbs_check(program, reload, &err))
+        size_t problems;
+        if (!verbs_check(program, reload, &problems, &err))
             code = fail(program, &err);
+        else if (problems > 0)
+            code = CLI_EXIT_RUNTIME;
     } else if (strcmp(cli->verb, "search") == 0) {
         if (!sqlite_search(program->options, cli->argument_count, cli->arguments, &err))
             code = fail(program, &err);

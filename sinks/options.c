@@ -12,6 +12,7 @@
 #include "core/option_value.h"
 
 #define TOPIC_NAME_MAX 249 /* Kafka's own limit */
+#define PORT_MAX 65535U
 #define INDEX_NAME_MAX 255 /* Elasticsearch's own limit, in bytes */
 
 #define OPTION_STRUCT struct sink_kafka_options
@@ -162,6 +163,76 @@ check_dead_letters(const struct sink_options *options, const struct sink_route_o
     return true;
 }
 
+/* After the host: a port or nothing. NULL when it is fine, else the end of a sentence. */
+static const char *
+port_fault(const char *text, size_t size)
+{
+    if (size == 0)
+        return NULL;
+    if (text[0] != ':')
+        return "only a port may follow the host";
+    unsigned port = 0;
+    for (size_t i = 1; i < size; i++) {
+        if (text[i] == ':')
+            return "it has two ports";
+        if (!isdigit((unsigned char)text[i]))
+            return "its port is not a number";
+        port = port > PORT_MAX ? port : port * 10 + (unsigned)(text[i] - '0');
+    }
+    return port == 0 || port > PORT_MAX ? "its port must be from 1 to 65535" : NULL;
+}
+
+static const char *
+url_fault(const char *url)
+{
+    const char *authority = strncmp(url, "http://", strlen("http://")) == 0     ? url + 7
+                            : strncmp(url, "https://", strlen("https://")) == 0 ? url + 8
+                                                                                : NULL;
+    if (authority == NULL)
+        return "it must begin with http:// or https://";
+    size_t size = strcspn(authority, "/?#");
+    const char *path = authority + size;
+    size_t host = 0;
+    if (authority[0] == '[') {
+        host = strspn(authority + 1, "0123456789abcdefABCDEF:.") + 1;
+        if (host == 1 || authority[host] != ']')
+            return "its address in brackets is not complete";
+        host++;
+    } else {
+        while (host < size &&
+               (isalnum((unsigned char)authority[host]) || strchr("._-", authority[host]) != NULL))
+            host++;
+    }
+    if (host == 0)
+        return "it names no host";
+    const char *fault = port_fault(authority + host, size - host);
+    if (fault != NULL)
+        return fault;
+    for (size_t i = 0; path[i] != '\0'; i++)
+        if (!isalnum((unsigned char)path[i]) && strchr("/._~%+-", path[i]) == NULL)
+            return "only a path prefix may follow host and port, no query";
+    return NULL;
+}
+
+static bool
+check_urls(const struct option_texts *urls, struct err *err)
+{
+    if (urls->count == 0)
+        return err_set(err, ERR_CONFIG, 0, "elasticsearch.urls is empty");
+    for (size_t i = 0; i < urls->count; i++) {
+        char shown[OPTION_SHOWN_SIZE];
+        if (strchr(urls->items[i], '@') != NULL)
+            return err_set(err, ERR_CONFIG, 0,
+                           "elasticsearch.urls must hold no user or password: use username and "
+                           "password_file");
+        const char *fault = url_fault(urls->items[i]);
+        option_value_show(urls->items[i], shown);
+        if (fault != NULL)
+            return err_set(err, ERR_CONFIG, 0, "elasticsearch.urls: '%s': %s", shown, fault);
+    }
+    return true;
+}
+
 /* What is wrong with the whole; the texts begin with an option's name, which finds its line. */
 static bool
 check_sections(const struct sink_options *options, struct err *err)
@@ -175,8 +246,10 @@ check_sections(const struct sink_options *options, struct err *err)
                        "elasticsearch: {urls: [\"http://localhost:9200\"]}");
     if (options->sqlite_given && options->sqlite.path[0] == '\0')
         return err_set(err, ERR_CONFIG, 0, "sqlite.path is empty");
-    if (options->elasticsearch_given && options->elasticsearch.urls.count == 0)
-        return err_set(err, ERR_CONFIG, 0, "elasticsearch.urls is empty");
+    if (options->sqlite_given && options->sqlite.path[0] != '/')
+        return err_set(err, ERR_CONFIG, 0, "sqlite.path must be absolute: begin it with '/'");
+    if (options->elasticsearch_given && !check_urls(&options->elasticsearch.urls, err))
+        return false;
     if (options->route_count == 0)
         return err_set(err, ERR_CONFIG, 0,
                        "routes has no entry: name a topic and an index, such as "

@@ -93,8 +93,9 @@ struct output_class {
     /* Appends a sentence on where documents go and in which state that is, for pages and check. */
     void (*describe)(const struct output *output, struct buffer *out);
 
-    /* check --connect: reaches the store and reports what would not work. */
-    bool (*check)(struct output *output, struct buffer *report, struct err *err);
+    /* check --connect: reaches the store, writes nothing, appends what would not work. The number
+     * of problems. */
+    size_t (*check)(struct output *output, struct buffer *report);
 };
 
 extern const struct output_class output_elasticsearch;

@@ -246,7 +246,10 @@ note_server_fault(struct pipeline *pipeline, const char *reason, uint64_t now_ms
     if (reason == NULL)
         reason = "no reason was given";
     if (fault_note(&pipeline->server_fault, reason, now_ms))
-        log_warn("the index is away, all routes wait: %s", reason);
+        log_warn("the index is away, all routes wait: %s; it is tried again in %.1f s, then less "
+                 "often, at least every %d s",
+                 reason, (double)(pipeline->server_fault.until_ms - now_ms) / 1000,
+                 FAULT_WAIT_MAX_MS / 1000);
     pipeline->prepared = false; /* whoever comes back may be empty */
 }
 
@@ -946,9 +949,9 @@ pipeline_reload(struct pipeline *pipeline, const struct sink_options *options)
         pipeline->class->reload(pipeline->output, options);
 }
 
-bool
-pipeline_check(struct pipeline *pipeline, struct buffer *report, struct err *err)
+size_t
+pipeline_check(struct pipeline *pipeline, struct buffer *report)
 {
-    return consumer_check(pipeline->consumer, report, err) &&
-           pipeline->class->check(pipeline->output, report, err);
+    return consumer_check(pipeline->consumer, report) +
+           pipeline->class->check(pipeline->output, report);
 }

@@ -96,8 +96,8 @@ void pipeline_free(struct pipeline *pipeline); /* NULL is fine */
 bool pipeline_run(struct pipeline *pipeline, struct err *err) MUST_CHECK;
 /* Takes over what can be reloaded. */
 void pipeline_reload(struct pipeline *pipeline, const struct sink_options *options);
-/* check --connect. */
-bool pipeline_check(struct pipeline *pipeline, struct buffer *report, struct err *err) MUST_CHECK;
+/* check --connect: writes nothing. The number of problems. */
+size_t pipeline_check(struct pipeline *pipeline, struct buffer *report) MUST_CHECK;
 
 size_t pipeline_held_bytes(const struct pipeline *pipeline);
 

@@ -28,6 +28,7 @@ struct program {
     struct http *http;
     struct pipeline *pipeline;
     int signal_fd; /* -1 to begin with */
+    bool logging;  /* the log is where errors belong; before, they are for the person who waits */
     struct http_page pages[2];
 };
 

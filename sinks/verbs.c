@@ -25,21 +25,22 @@ verbs_print_summary(const struct pipeline *pipeline)
 }
 
 bool
-verbs_check(struct program *program, void (*reload)(void *), struct err *err)
+verbs_check(struct program *program, void (*reload)(void *), size_t *problems, struct err *err)
 {
     const struct cli *cli = &program->cli;
     bool connect = cli->argument_count == 1 && strcmp(cli->arguments[0], "--connect") == 0;
     struct buffer report;
     buffer_init(&report, REPORT_MAX);
     bool fine = program_open(program, false, reload, err);
-    if (fine && connect)
-        fine = pipeline_check(program->pipeline, &report, err);
+    *problems = fine && connect ? pipeline_check(program->pipeline, &report) : 0;
     kafka_version_traps(rd_kafka_version(), KAFKA_CONSUMER, &report);
     fputs(buffer_string(&report), stdout);
     buffer_done(&report);
     program_close(program);
-    if (fine)
-        printf("%s: configuration OK\n", cli->config_path);
+    if (fine && *problems == 0)
+        printf("configuration OK\n");
+    else if (fine)
+        printf("NOT OK: %zu problem%s\n", *problems, *problems == 1 ? "" : "s");
     return fine;
 }
 

@@ -4,6 +4,7 @@
 #define SINKS_VERBS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "core/err.h"
 
@@ -11,7 +12,8 @@ struct pipeline;
 struct program;
 
 /* `check [--connect]`: opens all parts, and with --connect reaches Kafka and the store. */
-bool verbs_check(struct program *program, void (*reload)(void *), struct err *err) MUST_CHECK;
+bool verbs_check(struct program *program, void (*reload)(void *), size_t *problems,
+                 struct err *err) MUST_CHECK;
 
 void verbs_print_summary(const struct pipeline *pipeline); /* what `once` did */
 int verbs_print_reference(void);                           /* the exit code */

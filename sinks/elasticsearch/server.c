@@ -56,19 +56,10 @@ load_credentials(struct server *server, const struct sink_elasticsearch_options 
     return size > 0 || err_set(err, ERR_STOP, ENOMEM, "cannot keep a password: out of memory");
 }
 
+/* The options' check has seen the address. */
 static bool
 add_node(struct server *server, const char *url, struct err *err)
 {
-    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-        return err_set(err, ERR_CONFIG, 0,
-                       "elasticsearch.urls: '%s' must begin with http:// or https://", url);
-    const char *authority = strchr(url, ':') + 3;
-    if (*authority == '\0' || *authority == '/')
-        return err_set(err, ERR_CONFIG, 0, "elasticsearch.urls: '%s' names no host", url);
-    if (strchr(authority, '@') != NULL)
-        return err_set(err, ERR_CONFIG, 0,
-                       "elasticsearch.urls must hold no user or password: use username and "
-                       "password_file");
     size_t size = strlen(url);
     while (url[size - 1] == '/')
         size--;

@@ -120,26 +120,64 @@ put_body(struct server *server, const char *path, const char *index, struct buff
     return status == 200 || refused(err, "put", index, status, answer);
 }
 
+static bool
+make_path(char path[PATH_MAX_SIZE], const char *index, struct err *err)
+{
+    int size = snprintf(path, PATH_MAX_SIZE, "/_index_template/tailrace-%s", index);
+    if (size < 0 || size >= PATH_MAX_SIZE)
+        return err_set(err, ERR_CONFIG, 0, "the index name '%.64s...' is too long", index);
+    return true;
+}
+
+static bool
+refuse_foreign(const char *index, struct err *err)
+{
+    return err_set(err, ERR_REJECT, 0,
+                   "index template 'tailrace-%s' belongs to somebody else (its _meta.owner is not "
+                   "tailrace): remove it, or set elasticsearch.template to false",
+                   index);
+}
+
 bool
 template_put(struct server *server, const char *index, struct err *err)
 {
     char path[PATH_MAX_SIZE];
-    int size = snprintf(path, sizeof(path), "/_index_template/tailrace-%s", index);
-    if (size < 0 || (size_t)size >= sizeof(path))
-        return err_set(err, ERR_CONFIG, 0, "the index name '%.64s...' is too long", index);
+    if (!make_path(path, index, err))
+        return false;
 
     struct buffer answer;
     buffer_init(&answer, TEMPLATE_ANSWER_MAX);
     enum standing standing = STANDING_ABSENT;
     bool fine = ask_standing(server, path, index, &answer, &standing, err);
     if (fine && standing == STANDING_FOREIGN)
-        fine =
-            err_set(err, ERR_REJECT, 0,
-                    "index template 'tailrace-%s' belongs to somebody else (its _meta.owner is not "
-                    "tailrace): remove it, or set elasticsearch.template to false",
-                    index);
+        fine = refuse_foreign(index, err);
     else if (fine && standing != STANDING_CURRENT)
         fine = put_body(server, path, index, &answer, err);
     buffer_done(&answer);
     return fine;
+}
+
+bool
+template_compare(struct server *server, const char *index, const char **verdict, struct err *err)
+{
+    static const char *const verdicts[] = {
+        [STANDING_ABSENT] = "not there, the first start makes it",
+        [STANDING_OLD] = "differs, the next start replaces it",
+        [STANDING_CURRENT] = "in place",
+    };
+    char path[PATH_MAX_SIZE];
+    if (!make_path(path, index, err))
+        return false;
+
+    struct buffer answer;
+    buffer_init(&answer, TEMPLATE_ANSWER_MAX);
+    enum standing standing = STANDING_ABSENT;
+    bool fine = ask_standing(server, path, index, &answer, &standing, err);
+    buffer_done(&answer);
+    if (!fine)
+        return false;
+    if (standing == STANDING_FOREIGN)
+        return refuse_foreign(index, err);
+    *verdict = verdicts[standing];
+    return true;
 }

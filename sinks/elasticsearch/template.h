@@ -14,6 +14,11 @@ struct server;
 /* Raised whenever the mappings below change; an older template of ours is replaced. */
 #define TEMPLATE_VERSION 1
 
+/* Reads only. `verdict` ends the sentence "index template tailrace-a: ". Errors as of
+ * template_put(). */
+bool template_compare(struct server *server, const char *index, const char **verdict,
+                      struct err *err) MUST_CHECK;
+
 /* Makes sure that the template is there. Ours of this version or a later one is left alone.
  * ERR_RETRY: not reachable or refused for now; ERR_REJECT: somebody else's template has the
  * name. */

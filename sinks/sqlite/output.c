@@ -400,7 +400,7 @@ output_describe(const struct output *output, struct buffer *out)
 }
 
 static bool
-output_check(struct output *output, struct buffer *report, struct err *err)
+check_file(struct output *output, struct buffer *report, struct err *err)
 {
     char folder[PATH_MAX];
     int used = snprintf(folder, sizeof(folder), "%s", output->path);
@@ -429,6 +429,16 @@ output_check(struct output *output, struct buffer *report, struct err *err)
     }
     buffer_format(report, "sqlite: %s can be written\n", output->path);
     return true;
+}
+
+static size_t
+output_check(struct output *output, struct buffer *report)
+{
+    struct err err;
+    if (check_file(output, report, &err))
+        return 0;
+    buffer_format(report, "sqlite: %s\n", err.text);
+    return 1;
 }
 
 const struct output_class output_sqlite = {
