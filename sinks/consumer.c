@@ -672,9 +672,12 @@ consumer_close(struct consumer *consumer, uint64_t timeout_ms)
     }
     consumer->stuck = rd_kafka_consumer_closed(consumer->client) == 0;
     if (consumer->stuck)
-        consumer->hooks.note(consumer->hooks.context, 4,
-                             "stopping without leaving the group: Kafka is away; the group waits "
-                             "up to its session timeout");
+        consumer->hooks.note(
+            consumer->hooks.context, 4,
+            consumer->joined ? "stopping without leaving the group: Kafka is away; the group waits "
+                               "up to its session timeout"
+                             : "stopping while the group still joins; it waits up to its session "
+                               "timeout");
 }
 
 /* Left to the end of the process; known to leak checkers. */

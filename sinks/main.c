@@ -27,7 +27,6 @@ static const struct cli_verb verbs[] = {
     {"check", "[--connect]", "Check the configuration, with --connect also Kafka and the index."},
     {"search", SQLITE_SEARCH_ARGUMENTS, SQLITE_SEARCH_HELP},
     {"reference", "", "Print every option with its meaning and default."},
-    {"version", "", "Print the version."},
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -154,7 +153,10 @@ main(int argc, char **argv)
     if (!cli_parse(&program.cli, argc, argv, verbs, VERB_COUNT, CONFIG_DEFAULT, &err))
         return fail(&program, &err);
     if (strcmp(program.cli.verb, "help") == 0) {
-        cli_print_help(PROGRAM, ABOUT, verbs, VERB_COUNT, CONFIG_DEFAULT);
+        if (program.cli.help_of != NULL)
+            cli_print_verb_help(PROGRAM, program.cli.help_of, CONFIG_DEFAULT);
+        else
+            cli_print_help(PROGRAM, ABOUT, verbs, VERB_COUNT, CONFIG_DEFAULT);
         return CLI_EXIT_OK;
     }
     if (strcmp(program.cli.verb, "version") == 0) {

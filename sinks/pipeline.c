@@ -331,6 +331,7 @@ struct sorting {
     struct document_list split; /* to be cut in two */
     bool whole;                 /* the request was refused as a whole */
     bool noted;                 /* a fault is noted once, not for each item */
+    uint64_t retry_wait_ms;     /* one for all: what was refused together comes back together */
     size_t count;
     uint64_t now_ms;
 };
@@ -338,11 +339,12 @@ struct sorting {
 static void
 retry_later(struct sorting *sorting, struct document *document)
 {
-    uint64_t wait_ms = backoff_ms(document->attempts > 0 ? document->attempts - 1 : 0,
-                                  RETRY_WAIT_MIN_MS, RETRY_WAIT_MAX_MS);
+    if (sorting->retry_wait_ms == 0)
+        sorting->retry_wait_ms = backoff_ms(document->attempts > 0 ? document->attempts - 1 : 0,
+                                            RETRY_WAIT_MIN_MS, RETRY_WAIT_MAX_MS);
     document_settle(document);
     sorting->route->retried++;
-    route_retry(sorting->route, document, sorting->now_ms + wait_ms);
+    route_retry(sorting->route, document, sorting->now_ms + sorting->retry_wait_ms);
 }
 
 /* A refusal that the table does not know. It counts only when others passed since the last one. */
