@@ -50,6 +50,17 @@ struct lane {
     uint64_t blocked_epoch; /* agent's answer count at which it had no room */
 };
 
+/* Why a topic takes no events, in few words that never change: label of tailrace_agent_paused. */
+enum pause {
+    PAUSE_KAFKA,      /* no broker can be reached */
+    PAUSE_TOPIC,      /* it is missing, or refuses */
+    PAUSE_PERMISSION, /* the user may not write to it */
+    PAUSE_LEADER,     /* some of its partitions have no leader */
+    PAUSE_SIZE,       /* some event is refused even in the smallest parts */
+    PAUSE_REASONS,
+    PAUSE_NONE = PAUSE_REASONS,
+};
+
 struct topic {
     char *name;
     size_t index;
@@ -62,9 +73,11 @@ struct topic {
     uint32_t turn;            /* of `spread` */
     uint64_t paused_until_ms; /* 0: not paused */
     uint64_t pause_ms;        /* backoff so far */
+    bool one_by_one;          /* it refuses even the smallest batches: a record a request */
     char reason[256];         /* why, for people; "" is fine */
-    const char *reason_label; /* why, for the metric */
-    metric paused_metric;
+    enum pause pause;         /* the same for the metric: TOPIC, PERMISSION, LEADER or NONE */
+    bool too_large;           /* some file waits for PAUSE_SIZE */
+    metric paused[PAUSE_REASONS];
 };
 
 struct batch {
@@ -106,9 +119,13 @@ struct file {
     int32_t partition;   /* of the batches that are under way; kept until none is */
     bool refused_small;  /* too large by Kafka's word, though they were not */
     bool refused_large;
-    bool failed;  /* some batch of it must be read again */
-    bool listed;  /* its path still leads to it */
-    bool deleted; /* no path leads to it */
+    bool least; /* from `least_from` it was sent in the smallest parts there are */
+    uint64_t least_from;
+    uint64_t refused_until_ms; /* those were refused, too: not tried before; 0: they were not */
+    uint64_t refused_wait_ms;  /* backoff so far */
+    bool failed;               /* some batch of it must be read again */
+    bool listed;               /* its path still leads to it */
+    bool deleted;              /* no path leads to it */
     bool queued;
     bool flush_end;           /* the unterminated last line is to be shipped */
     uint64_t last_read_ms;    /* of the last successful read */
@@ -175,8 +192,10 @@ struct agent {
     uint64_t own_log_device, own_log_inode; /* what stderr is, when it is a file */
     struct buffer scratch;
 
-    bool sending;       /* the producer takes records */
-    bool small_batches; /* the producer is to be replaced by one with smaller requests */
+    bool sending;          /* the producer takes records */
+    bool small_batches;    /* the producer is to be replaced by one with smaller requests */
+    bool smallest_batches; /* its requests are as small as all topics have to bear */
+    bool kafka_is_away;    /* no broker can be reached */
     bool clock_is_wrong;
     bool once;
     uint64_t events_total, bytes_total, skipped_total, lost_total; /* for the summary of `once` */

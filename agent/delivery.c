@@ -18,6 +18,11 @@
 #define PAUSE_LAST_MS 30000
 #define SMALL_PART_MIN 256      /* below it an event is not refused for its size */
 #define LARGE_RECORD_SIZE 65536 /* a refused batch of smaller records is too large as a whole */
+#define REFUSED_FIRST_MS 1000
+#define REFUSED_LAST_MS 60000
+
+static const char *const pause_labels[PAUSE_REASONS] = {"kafka", "topic", "permission", "leader",
+                                                        "size"};
 
 enum answer {
     ANSWER_DONE,
@@ -128,6 +133,11 @@ commit_front(struct agent *agent, struct file *file)
                             (double)(clock_monotonic_ms() - batch->sent_ms) / 1000.0);
             input->topic->pause_ms = 0;
         }
+        if (file->least && file->generation->committed > file->least_from) {
+            file->least = false;
+            file->refused_wait_ms = 0;
+            file->reason = NULL;
+        }
         batch_put(agent, batch);
     }
     if (file->first == NULL && file->generation->committed >= file->size)
@@ -142,8 +152,16 @@ rewind_file(struct agent *agent, struct file *file)
     ASSERT(file->unanswered == 0);
 
     /* Small records alone were too large: it was their number. */
-    if (file->refused_small && !file->refused_large)
+    struct topic *topic = file->input->topic;
+    if (file->refused_small && !file->refused_large && !agent->smallest_batches) {
         agent->small_batches = true;
+    } else if (file->refused_small && !file->refused_large && !topic->one_by_one) {
+        topic->one_by_one = true; /* the other topics do not pay for it */
+        agent_say(agent, LOG_LEVEL_WARN,
+                  "topic '%s' refuses small requests: its events go one by one, slowly; raise its "
+                  "max.message.bytes and restart",
+                  topic->name);
+    }
     file->refused_small = false;
     file->refused_large = false;
     reader_seek(file, file->first->start, file->first->start_hash);
@@ -184,19 +202,48 @@ settle(struct agent *agent, struct file *file)
         files_settled(agent, file);
 }
 
+/* Was it refused though nothing can be made smaller? Then only somebody else can help. */
+static bool
+is_refused_for_good(struct agent *agent, struct file *file, uint64_t offset,
+                    rd_kafka_resp_err_t error)
+{
+    if (!file->least || offset != file->least_from)
+        return false;
+    file->refused_wait_ms =
+        file->refused_wait_ms == 0 ? REFUSED_FIRST_MS : file->refused_wait_ms * 2;
+    if (file->refused_wait_ms > REFUSED_LAST_MS)
+        file->refused_wait_ms = REFUSED_LAST_MS;
+    file->refused_until_ms = clock_monotonic_ms() + file->refused_wait_ms;
+    file->reason = "Kafka refuses an event even in parts of 256 bytes: "
+                   "raise max.message.bytes of the topic";
+    agent_say(agent, LOG_LEVEL_WARN,
+              "'%s' waits: topic '%s' refuses its event at byte %llu even in parts of %d bytes "
+              "(%s); raise max.message.bytes of the topic",
+              file->path, file->input->topic->name, (unsigned long long)offset, SMALL_PART_MIN,
+              rd_kafka_err2str(error));
+    return true;
+}
+
 /* The event at `offset` was refused for its size: next time it goes in parts of half its size. */
 static void
-halve(struct file *file, const rd_kafka_message_t *message)
+halve(struct agent *agent, struct file *file, const rd_kafka_message_t *message)
 {
+    struct topic *topic = file->input->topic;
     const char *key = message->key;
     char text[17] = "";
     memcpy(text, key + 3 + GENERATION_TEXT_SIZE + 1, 16);
     uint64_t offset = strtoull(text, NULL, 16);
-    if (message->len < LARGE_RECORD_SIZE && message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+    if (message->len < LARGE_RECORD_SIZE && !topic->one_by_one &&
+        message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
         file->refused_small = true;
         return;
     }
     file->refused_large = true;
+    if (is_refused_for_good(agent, file, offset, message->err)) {
+        file->small_from = offset; /* the same again, later */
+        file->small_size = SMALL_PART_MIN;
+        return;
+    }
     uint32_t half = (uint32_t)(message->len / 2);
     if (half < SMALL_PART_MIN)
         half = SMALL_PART_MIN;
@@ -205,6 +252,10 @@ halve(struct file *file, const rd_kafka_message_t *message)
     if (file->small_size == 0 || offset < file->small_from)
         file->small_from = offset;
     file->small_size = half;
+    if (half == SMALL_PART_MIN) {
+        file->least = true;
+        file->least_from = file->small_from;
+    }
 }
 
 static void
@@ -220,7 +271,7 @@ record_failed(struct agent *agent, struct batch *batch, const rd_kafka_message_t
     file->failed = true;
     switch (classify(message->err)) {
     case ANSWER_TOO_LARGE:
-        halve(file, message);
+        halve(agent, file, message);
         break;
     case ANSWER_TOPIC:
         topic_pause(agent, topic, message->err);
@@ -299,7 +350,10 @@ topic_get(struct agent *agent, const char *name, struct err *err)
         return NULL;
     }
     topic->index = agent->topic_count;
-    topic->paused_metric = METRIC_NONE;
+    topic->pause = PAUSE_NONE;
+    for (size_t i = 0; i < PAUSE_REASONS; i++)
+        topic->paused[i] =
+            metrics_series(agent->metrics, METRIC_PAUSED, name, pause_labels[i], NULL);
     if (agent->producer != NULL && !producer_add_topic(agent->producer, name, err)) {
         free(topic->name);
         free(topic);
@@ -310,21 +364,21 @@ topic_get(struct agent *agent, const char *name, struct err *err)
 }
 
 static void
-set_reason(struct agent *agent, struct topic *topic, const char *label, const char *text)
+set_reason(struct topic *topic, enum pause pause, const char *text)
 {
-    if (topic->reason_label != label && topic->paused_metric != METRIC_NONE) {
-        metrics_remove(agent->metrics, topic->paused_metric);
-        topic->paused_metric = METRIC_NONE;
-    }
-    topic->reason_label = label;
+    topic->pause = pause;
     int size = snprintf(topic->reason, sizeof(topic->reason), "%s", text);
     if (size < 0)
         topic->reason[0] = '\0';
-    if (label != NULL && topic->paused_metric == METRIC_NONE) {
-        topic->paused_metric =
-            metrics_series(agent->metrics, METRIC_PAUSED, topic->name, label, NULL);
-        metrics_set(agent->metrics, topic->paused_metric, 1);
-    }
+}
+
+static enum pause
+pause_of(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+                   error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
+               ? PAUSE_PERMISSION
+               : PAUSE_TOPIC;
 }
 
 void
@@ -337,13 +391,13 @@ topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t error)
     if (topic->pause_ms > PAUSE_LAST_MS)
         topic->pause_ms = PAUSE_LAST_MS;
     topic->paused_until_ms = now_ms + topic->pause_ms;
-    if (topic->reason_label == NULL) {
+    if (topic->pause == PAUSE_NONE) {
         const char *advice = kafka_advice(error);
         agent_say(agent, LOG_LEVEL_WARN, "topic '%s' takes no events: %s%s%s", topic->name,
                   rd_kafka_err2str(error), advice == NULL ? "" : "; ",
                   advice == NULL ? "" : advice);
     }
-    set_reason(agent, topic, rd_kafka_err2name(error), rd_kafka_err2str(error));
+    set_reason(topic, pause_of(error), rd_kafka_err2str(error));
     if (agent->producer != NULL) /* else it is being replaced, and the new one looks by itself */
         producer_look(agent->producer);
 }
@@ -352,6 +406,25 @@ bool
 topic_is_open(const struct agent *agent, const struct topic *topic)
 {
     return agent->sending && topic->partition_count > 0 && topic->paused_until_ms == 0;
+}
+
+void
+topics_publish(struct agent *agent)
+{
+    for (size_t i = 0; i < agent->topic_count; i++)
+        agent->topics[i]->too_large = false;
+    for (const struct file *file = agent->files; file != NULL; file = file->next)
+        if (file->refused_wait_ms != 0 && file->state == FILE_ACTIVE)
+            file->input->topic->too_large = true;
+    for (size_t i = 0; i < agent->topic_count; i++) {
+        const struct topic *topic = agent->topics[i];
+        for (size_t k = 0; k < PAUSE_REASONS; k++) {
+            bool paused = k == PAUSE_KAFKA  ? agent->kafka_is_away
+                          : k == PAUSE_SIZE ? topic->too_large
+                                            : k == topic->pause;
+            metrics_set(agent->metrics, topic->paused[k], paused ? 1 : 0);
+        }
+    }
 }
 
 void
@@ -364,7 +437,7 @@ topics_tick(struct agent *agent)
             continue;
         topic->paused_until_ms = 0;
         if (topic->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            set_reason(agent, topic, NULL, "");
+            set_reason(topic, PAUSE_NONE, "");
             agent->epoch++; /* lanes whose records were refused at once wait for no answer */
             agent->wake(agent);
         } else {
@@ -464,12 +537,12 @@ topic_found(struct agent *agent, struct topic *topic, const struct producer_topi
     if (topic->paused_until_ms != 0) {
         ; /* it says why by itself */
     } else if (dead == 0) {
-        set_reason(agent, topic, NULL, "");
+        set_reason(topic, PAUSE_NONE, "");
     } else {
         char text[128];
         int size = snprintf(text, sizeof(text), "%u of %d partitions have no leader", dead,
                             found->partition_count);
-        set_reason(agent, topic, "no_leader", size < 0 ? "" : text);
+        set_reason(topic, PAUSE_LEADER, size < 0 ? "" : text);
     }
     if (moved && !keep_leaders(agent, topic, found))
         topic->partition_count = 0; /* memory is short: asked again with the next look */

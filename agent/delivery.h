@@ -28,6 +28,7 @@ bool topic_is_open(const struct agent *agent, const struct topic *topic);
 void topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t error);
 /* Ends pauses whose time has come. */
 void topics_tick(struct agent *agent);
+void topics_publish(struct agent *agent); /* as metrics */
 
 /* The partition for the file's next batch. The topic must be known. */
 int32_t topic_partition(struct topic *topic, const struct file *file, bool spread);

@@ -16,15 +16,13 @@
 #define CONFIG_DEFAULT "/etc/tailrace/agent.yaml"
 
 static const struct cli_verb verbs[] = {
-    {"run", "", "Tails until it is told to stop (default)."},
+    {"run", "", "Tails until it is told to stop."},
     {"once", "", "Reads every file to its end, waits for all acknowledgements and stops."},
     {"check", "[--connect]",
      "Checks the configuration; with --connect the brokers and topics, too."},
     {"explain", "PATH", "Says whether a file is read, by which input and how far, or why not."},
     {"state", "show", "Prints the files that the state knows."},
     {"reference", "", "Prints every option with its default."},
-    {"version", "", "Prints the version."},
-    {"help", "", "Prints this help."},
 };
 static const size_t verb_count = sizeof(verbs) / sizeof(verbs[0]);
 
@@ -92,7 +90,10 @@ main(int argc, char **argv)
     if (!cli_parse(&cli, argc, argv, verbs, verb_count, CONFIG_DEFAULT, &err))
         return usage(err.text);
     if (strcmp(cli.verb, "help") == 0) {
-        cli_print_help(PROGRAM, ABOUT, verbs, verb_count, CONFIG_DEFAULT);
+        if (cli.help_of != NULL)
+            cli_print_verb_help(PROGRAM, cli.help_of, CONFIG_DEFAULT);
+        else
+            cli_print_help(PROGRAM, ABOUT, verbs, verb_count, CONFIG_DEFAULT);
         return CLI_EXIT_OK;
     }
     if (strcmp(cli.verb, "version") == 0) {

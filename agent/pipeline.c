@@ -50,8 +50,10 @@
 #define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
 #define STUCK_AFTER_MS 30000
+#define CLOCK_TOLERANCE_MS (2 * 60 * 1000) /* that a clock may be set back by */
 #define LOCK_RETRY_MS 500
-#define OPEN_FILES_KEPT 64 /* descriptors for everything that is no input */
+#define BATCH_SIZE_MIN 16384 /* for one topic's sake, requests of all get no smaller */
+#define OPEN_FILES_KEPT 64   /* descriptors for everything that is no input */
 
 const struct metric_family agent_metric_families[METRIC_COUNT] = {
 #define METRIC METRIC_FAMILY
@@ -78,7 +80,8 @@ struct pipeline {
     bool restarting; /* the producer had a fatal error: drained, then replaced */
     int freed_fd;    /* an eventfd: the old producer is gone */
     size_t batch_size;
-    bool discovered; /* every input was looked through at least once */
+    int64_t clock_least_ms; /* what the state saw last, less a tolerance: no time is before it */
+    bool discovered;        /* every input was looked through at least once */
     bool stopping;
     uint64_t stop_at_ms;
     bool failed;
@@ -168,6 +171,8 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     struct pipeline *pipeline = context;
     uint64_t start_ms = clock_monotonic_ms();
     pipeline->discover_at_ms = UINT64_MAX;
+    if (pipeline->agent.clock_is_wrong) /* a new life's id would be of a time that is not */
+        return 0;                       /* check_clock() rings again */
     files_discover(&pipeline->agent, pipeline->watch);
     state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
     pipeline->discovered = true;
@@ -331,6 +336,7 @@ producer_reached(void *context, const char *reason)
         log_info("kafka: reached again");
     memcpy(pipeline->kafka_reason, text, sizeof(text));
     health_set(pipeline->health, HEALTH_REMOTE, "kafka", text);
+    pipeline->agent.kafka_is_away = reason != NULL;
 }
 
 static void
@@ -375,7 +381,8 @@ on_producer(sd_event_source *source, int fd, uint32_t revents, void *context)
     if (agent->small_batches && !pipeline->restarting) {
         agent->small_batches = false;
         size_t size = pipeline->batch_size == 0 ? 1000000 : pipeline->batch_size;
-        pipeline->batch_size = size / 2 < 16384 ? 16384 : size / 2;
+        pipeline->batch_size = size / 2 < BATCH_SIZE_MIN ? BATCH_SIZE_MIN : size / 2;
+        agent->smallest_batches = pipeline->batch_size == BATCH_SIZE_MIN;
         restart_producer(pipeline, "a topic takes only smaller batches");
     }
     retire_producer(pipeline);
@@ -467,16 +474,50 @@ on_state(sd_event_source *source, int fd, uint32_t revents, void *context)
 static void
 check_clock(struct pipeline *pipeline)
 {
-    bool wrong = clock_wall_ms() < clock_build_ms();
-    if (wrong != pipeline->agent.clock_is_wrong) {
-        if (wrong)
-            log_error("the wall clock is before this program's build: waiting until it is set");
-        else
-            log_info("the wall clock is set");
+    struct agent *agent = &pipeline->agent;
+    int64_t now_ms = clock_wall_ms();
+    bool before_build = now_ms < clock_build_ms();
+    bool before_state = now_ms < pipeline->clock_least_ms;
+    char text[256] = "";
+    if (before_build || before_state) {
+        char now[CLOCK_TEXT_SIZE];
+        char least[CLOCK_TEXT_SIZE];
+        clock_format_utc(now_ms, now);
+        clock_format_utc(
+            before_build ? clock_build_ms() : pipeline->clock_least_ms + CLOCK_TOLERANCE_MS, least);
+        int size = snprintf(
+            text, sizeof(text),
+            "the wall clock says %.19s UTC, but %s %.19s UTC: nothing is read until it is "
+            "right%s",
+            now, before_build ? "this program was built at" : "the state was written at", least,
+            before_build ? "" : "; if it is right now, a reload (SIGHUP) accepts it");
+        if (size < 0)
+            text[0] = '\0';
     }
-    pipeline->agent.clock_is_wrong = wrong;
-    health_set(pipeline->health, HEALTH_LOCAL, "clock",
-               wrong ? "the wall clock is before this program's build" : NULL);
+    bool wrong = text[0] != '\0';
+    bool was_wrong = agent->clock_is_wrong;
+    agent->clock_is_wrong = wrong;
+    health_set(pipeline->health, HEALTH_LOCAL, "clock", text);
+    if (wrong && !was_wrong)
+        log_error("%s", text);
+    if (!wrong && was_wrong) {
+        log_info("the wall clock is right");
+        discover_soon(agent);
+        wake(agent);
+    }
+}
+
+/* A person's word that it was the state's time that was wrong. */
+static void
+accept_clock(struct pipeline *pipeline)
+{
+    int64_t now_ms = clock_wall_ms();
+    if (!pipeline->agent.clock_is_wrong || now_ms >= pipeline->clock_least_ms)
+        return;
+    log_warn("the wall clock is accepted, though the state was written later by it");
+    pipeline->clock_least_ms = 0;
+    state_set_wall(pipeline->agent.state, now_ms);
+    check_clock(pipeline);
 }
 
 static void
@@ -500,6 +541,7 @@ static void
 publish(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
+    topics_publish(agent);
     metrics_set(agent->metrics, pipeline->memory_used, (double)slab_pool_used(agent->pool));
     metrics_set(agent->metrics, pipeline->memory_size, (double)slab_pool_size(agent->pool));
     metrics_set(agent->metrics, pipeline->state_bytes, (double)state_size(agent->state));
@@ -666,6 +708,7 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *co
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
                      (unsigned long long)(clock_monotonic_ns() / 1000));
     reload(pipeline);
+    accept_clock(pipeline);
     (void)sd_notify(0, "READY=1");
     return 0;
 }
@@ -754,8 +797,12 @@ open_state(struct pipeline *pipeline, struct err *err)
     if (report.foreign)
         log_warn("the state is of another host or file system: reading goes on from its positions "
                  "under new ids");
-    log_info("state '%s': %zu files known, last stop %s", folder, report.generations,
-             report.clean ? "in order" : "not in order or none");
+    pipeline->clock_least_ms = report.last_wall_ms - CLOCK_TOLERANCE_MS;
+    bool first = report.last_wall_ms == 0 && report.generations == 0 && report.holes == 0;
+    log_info("state '%s': %zu files known, %s", folder, report.generations,
+             first          ? "first start"
+             : report.clean ? "last stop in order"
+                            : "last stop not in order");
     return true;
 }
 
@@ -781,8 +828,8 @@ allocate(struct pipeline *pipeline, struct err *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
         (void)getrlimit(RLIMIT_NOFILE, &files);
     }
-    agent->open_max =
-        files.rlim_cur > 2 * OPEN_FILES_KEPT ? files.rlim_cur - OPEN_FILES_KEPT : OPEN_FILES_KEPT;
+    agent->open_max = files.rlim_cur > 2 * OPEN_FILES_KEPT ? files.rlim_cur - OPEN_FILES_KEPT
+                                                           : files.rlim_cur / 2;
     struct stat log;
     if (fstat(STDERR_FILENO, &log) == 0 && S_ISREG(log.st_mode)) {
         agent->own_log_device = (uint64_t)log.st_dev;
@@ -897,7 +944,7 @@ start(struct pipeline *pipeline, struct err *err)
         log_warn("%s; the sweep finds what is new", why.text);
     if (!add_sources(pipeline, err) || !start_producer(pipeline, err))
         return false;
-    check_clock(pipeline);
+    check_clock(pipeline); /* before the first look at files */
     return true;
 }
 

@@ -11,6 +11,7 @@
 
 #include "agent/cutter.h"
 #include "agent/delivery.h"
+#include "agent/inputs/file.h"
 #include "agent/state.h"
 #include "core/assert.h"
 #include "core/clock.h"
@@ -228,7 +229,8 @@ fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct b
     enum cut_result result = CUT_ROOM;
     if (!envelope_init(&envelope, agent, file))
         result = CUT_MORE; /* memory is short: nothing is taken */
-    while (result == CUT_ROOM && batch->records < MESSAGES_MAX &&
+    uint32_t records_max = file->input->topic->one_by_one ? 1 : MESSAGES_MAX;
+    while (result == CUT_ROOM && batch->records < records_max &&
            agent->records_waiting + batch->records < RECORDS_MAX) {
         rd_kafka_message_t *message = &agent->messages[batch->records];
         *message = (rd_kafka_message_t){.partition = partition, ._private = batch};
@@ -295,6 +297,8 @@ send_chunk(struct agent *agent, struct file *file, struct chunk *chunk, int32_t 
     enum step step = STEP_NEXT;
     while (step == STEP_NEXT || step == STEP_WIDE) {
         bool wide = step == STEP_WIDE;
+        if (file->input->topic->one_by_one && lane->share.records > 0)
+            return READ_BLOCKED;
         if (!slab_share_allows_records(agent->pool, &lane->share, agent->records_waiting,
                                        RECORDS_MAX))
             return READ_BLOCKED;
@@ -372,22 +376,14 @@ read_chunk(struct agent *agent, struct file *file, struct chunk *chunk, size_t *
 static enum read_outcome
 check_before(struct agent *agent, struct file *file, struct err *err)
 {
-    if (file->fd < 0) {
-        file->fd = reader_open(file->path);
-        if (file->fd < 0) {
-            (void)err_errno(err, ERR_RETRY, errno, "open '%.300s'", file->path);
-            return READ_FAILED;
-        }
-        agent->open_count++;
-        struct stat about;
-        if (fstat(file->fd, &about) != 0 || (uint64_t)about.st_dev != file->device ||
-            (uint64_t)about.st_ino != file->inode) {
-            (void)close(file->fd);
-            file->fd = -1;
-            agent->open_count--;
+    if (file->fd < 0 && !file_open(agent, file)) {
+        if (errno == EMFILE && agent->records_waiting > 0)
+            return READ_BLOCKED;
+        if (errno == ESTALE)
             (void)err_set(err, ERR_RETRY, 0, "'%.300s' is another file now", file->path);
-            return READ_FAILED;
-        }
+        else
+            (void)err_errno(err, ERR_RETRY, errno, "open '%.300s'", file->path);
+        return READ_FAILED;
     }
     uint64_t now_ms = clock_monotonic_ms();
     bool paused = now_ms - file->last_read_ms > PAUSE_BEFORE_HEAD_MS;

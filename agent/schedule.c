@@ -94,7 +94,7 @@ place(struct agent *agent, struct file *file)
 void
 schedule_file(struct agent *agent, struct file *file)
 {
-    if (file->queued || file->failed || file->state != FILE_ACTIVE)
+    if (file->queued || file->failed || file->state != FILE_ACTIVE || file->refused_until_ms != 0)
         return;
     file->queued = true;
     place(agent, file);

@@ -27,6 +27,7 @@
 #define COMPACT_SIZE_MIN (4 * 1024 * 1024) /* below it compaction is not worth a file */
 #define COMPACT_RATIO 4
 #define PENDING_SIZE_MAX ((size_t)1024 * 1024 * 1024) /* a snapshot of some million files */
+#define KEPT_SIZE_MAX ((size_t)256 * 1024) /* behind a job that the full disk does not take */
 #define INPUT_TEXT_MAX 160
 #define PATH_TEXT_MAX 4096
 
@@ -53,6 +54,7 @@ struct state {
     int lock_fd;
     struct catalog *catalog;
     struct seen_input *inputs;
+    bool damaged; /* records were lost: no input can be said to be new */
     uint64_t machine, file_system;
 
     struct buffer pending; /* put, not handed over */
@@ -442,6 +444,7 @@ job_compact(struct state *state)
         (void)err_errno(&state->result_err, ERR_RETRY, errno, "write the state in '%s'",
                         state->folder);
         (void)close(fd);
+        (void)unlinkat(state->folder_fd, "journal.new", 0); /* it takes room where there is none */
         return JOB_REWRITE;
     }
     if (state->fd >= 0)
@@ -541,36 +544,41 @@ take_lock(struct state *state, struct err *err)
     return true;
 }
 
-/* The same position in the same content, under ids that no other host has. */
+/* The same position in the same content, under ids that no other host has. Like every new id they
+ * are on disk before the first event. */
 static void
-mint_anew(struct catalog *catalog)
+mint_anew(struct state *state)
 {
-    for (struct generation *at = catalog->first; at != NULL; at = at->next)
+    state->sequence++;
+    for (struct generation *at = state->catalog->first; at != NULL; at = at->next) {
         at->id = generation_id_new();
+        at->durable_at = state->sequence;
+    }
 }
 
 static bool
 load_journal(struct state *state, struct state_report *report, struct err *err)
 {
     (void)unlinkat(state->folder_fd, "journal.new", 0);
-    state->fd = openat(state->folder_fd, "journal", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (state->fd < 0)
+    /* Only written whole and renamed: an empty one is a damaged one. */
+    state->fd = openat(state->folder_fd, "journal", O_RDWR | O_APPEND | O_CLOEXEC);
+    if (state->fd < 0 && errno != ENOENT)
         return err_errno(err, ERR_STOP, errno, "open '%s/journal'", state->folder);
     struct loader loader = {.catalog = state->catalog, .inputs = &state->inputs, .report = report};
-    size_t size;
-    size_t whole;
-    if (!load_file(&loader, state->fd, &size, &whole, err))
+    size_t size = 0;
+    size_t whole = 0;
+    if (state->fd >= 0 && !load_file(&loader, state->fd, &size, &whole, err))
         return err_wrap(err, "'%s/journal'", state->folder);
     state->machine = machine_hash();
     state->file_system = file_system_hash(state->folder_fd);
     report->foreign =
         size > 0 && (loader.machine != state->machine || loader.file_system != state->file_system);
     if (report->foreign)
-        mint_anew(state->catalog);
+        mint_anew(state);
+    state->damaged = report->holes > 0 || (state->fd >= 0 && size == 0);
     state->size = state->known_size = size;
     state->last_wall_ms = report->last_wall_ms;
     state->rewrite = size == 0 || size != whole || report->holes > 0 || report->foreign;
-    state->durable = state->sequence;
     return true;
 }
 
@@ -751,10 +759,19 @@ append_input(struct state *state, struct buffer *out, const char *input)
     append_record(state, out, RECORD_INPUT, &payload);
 }
 
+static bool
+input_is_listed(const struct state *state, const char *input)
+{
+    for (const struct seen_input *at = state->inputs; at != NULL; at = at->next)
+        if (strcmp(at->name, input) == 0)
+            return true;
+    return false;
+}
+
 void
 state_put_input(struct state *state, const char *input)
 {
-    if (state_input_seen(state, input))
+    if (input_is_listed(state, input))
         return;
     if (!input_add(&state->inputs, input))
         return; /* asked again at the next discovery */
@@ -764,10 +781,15 @@ state_put_input(struct state *state, const char *input)
 bool
 state_input_seen(const struct state *state, const char *input)
 {
-    for (const struct seen_input *at = state->inputs; at != NULL; at = at->next)
-        if (strcmp(at->name, input) == 0)
-            return true;
-    return false;
+    return state->damaged || input_is_listed(state, input);
+}
+
+void
+state_set_wall(struct state *state, int64_t wall_ms)
+{
+    state->last_wall_ms = wall_ms;
+    state->rewrite = true; /* the latest of all records of it counts */
+    state->sequence++;
 }
 
 static void
@@ -845,7 +867,9 @@ hand_over(struct state *state, bool clean)
 {
     if (state->job_kept) { /* what did not fit on the disk, again and first */
         state->job_kept = false;
-        return;
+        if (state->pending.size < KEPT_SIZE_MAX)
+            return;
+        state->rewrite = true; /* all of it in less memory */
     }
     buffer_clear(&state->job);
     state->job_compacts = state->rewrite || worth_compacting(state);

@@ -60,6 +60,9 @@ bool state_waits(const struct state *state); /* something was put and is not dur
 int state_fd(const struct state *state);
 bool state_reap(struct state *state, struct err *err) MUST_CHECK;
 
+/* Corrects the time of the last write, which else only grows. */
+void state_set_wall(struct state *state, int64_t wall_ms);
+
 /* Writes all and a mark of the orderly stop; waits for the disk. */
 bool state_stop(struct state *state, struct err *err) MUST_CHECK;
 

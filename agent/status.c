@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/delivery.h"
+#include "agent/inputs/file.h"
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/http.h"
@@ -14,13 +15,6 @@
 #define PAGE_FILES_MAX 50
 
 static const char *const state_names[] = {"reading", "ignored", "refused", "failed", "ended"};
-
-static uint64_t
-file_lag(const struct file *file)
-{
-    uint64_t committed = file->generation == NULL ? 0 : file->generation->committed;
-    return file->state == FILE_ACTIVE && file->size > committed ? file->size - committed : 0;
-}
 
 static const char *
 file_reason(const struct agent *agent, const struct file *file)
@@ -36,6 +30,8 @@ file_reason(const struct agent *agent, const struct file *file)
         return "the clock is wrong";
     if (topic->reason[0] != '\0')
         return topic->reason;
+    if (agent->kafka_is_away)
+        return "Kafka cannot be reached";
     if (!topic_is_open(agent, topic))
         return "the topic is not known yet";
     if (file->first != NULL)
@@ -83,7 +79,7 @@ file_json(const struct agent *agent, const struct file *file, struct buffer *out
     json_text(out, "path", file->path);
     buffer_text(out, ",");
     json_text(out, "input", file->input->name);
-    buffer_format(out, ",\"state\":\"%s\",\"size\":%llu", state_names[file->state],
+    buffer_format(out, ",\"state\":\"%s\",\"size\":%llu", state_names[file_shown_state(file)],
                   (unsigned long long)file->size);
     if (generation != NULL) {
         char text[GENERATION_TEXT_SIZE];
@@ -257,7 +253,7 @@ page_files(const struct agent *agent, struct buffer *out)
         buffer_format(out, "<td>%s<td class=n>",
                       file->deleted   ? "deleted, held"
                       : !file->listed ? "rotated"
-                                      : state_names[file->state]);
+                                      : state_names[file_shown_state(file)]);
         page_bytes(out, (double)file->size);
         buffer_text(out, "<td class=n>");
         page_bytes(out, file->generation == NULL ? 0 : (double)file->generation->committed);

@@ -2,6 +2,7 @@
 /* file.c: see file.h. */
 #include "agent/inputs/file.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,6 +91,21 @@ file_unlist(struct agent *agent, struct file *file)
         leave_inode_table(agent, file); /* without a descriptor the number may be given away */
 }
 
+uint64_t
+file_lag(const struct file *file)
+{
+    if (file->state != FILE_ACTIVE && file->state != FILE_FAILED)
+        return 0;
+    uint64_t done = file->generation == NULL ? file->read : file->generation->committed;
+    return file->size > done ? file->size - done : 0;
+}
+
+enum file_state
+file_shown_state(const struct file *file)
+{
+    return file->state == FILE_ACTIVE && file->error_number != 0 ? FILE_FAILED : file->state;
+}
+
 void
 file_close(struct agent *agent, struct file *file)
 {
@@ -165,9 +181,53 @@ file_attach(struct agent *agent, struct file *file, struct generation *generatio
     if (file->size > generation->committed) {
         file->behind_since_ms = clock_monotonic_ms();
         schedule_file(agent, file);
-    } else if (agent->open_count > agent->open_max) {
-        file_close(agent, file);
     }
+}
+
+void
+file_replace(struct agent *agent, struct file *file, const struct stat *about, int fd)
+{
+    ASSERT(file->state == FILE_ACTIVE);
+    ASSERT(file->fd >= 0);
+
+    (void)close(file->fd);
+    file->fd = fd;
+    leave_inode_table(agent, file);
+    file->device = file->inode_key.device = (uint64_t)about->st_dev;
+    file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
+    HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
+    file->in_inode_table = true;
+    generation_seen(file->generation, about, generation_birth_ns(fd));
+    state_put_generation(agent->state, file->generation);
+    file->modified_ns = 0;
+    file_seen(agent, file, about);
+}
+
+bool
+file_open(struct agent *agent, struct file *file)
+{
+    ASSERT(file->fd < 0);
+
+    /* What is under way keeps its descriptor: should it be renamed, nothing else leads to it. */
+    for (struct file *at = agent->files; at != NULL && agent->open_count >= agent->open_max;
+         at = at->next)
+        if (at->state == FILE_ACTIVE && at->listed && at->first == NULL)
+            file_close(agent, at);
+    if (agent->open_count >= agent->open_max && agent->records_waiting > 0) {
+        errno = EMFILE; /* an answer lets go of one */
+        return false;
+    }
+    file->fd = reader_open(file->path);
+    if (file->fd < 0)
+        return false;
+    agent->open_count++;
+    struct stat about;
+    if (fstat(file->fd, &about) == 0 && (uint64_t)about.st_dev == file->device &&
+        (uint64_t)about.st_ino == file->inode)
+        return true;
+    file_close(agent, file);
+    errno = ESTALE; /* another file has the path now */
+    return false;
 }
 
 void

@@ -15,7 +15,16 @@ void file_free(struct agent *agent, struct file *file);
 
 /* The generation goes on, or begins, in this file; takes `fd`. */
 void file_attach(struct agent *agent, struct file *file, struct generation *generation, int fd);
+/* The same life goes on in another inode, open as `fd`, which nobody reads yet. */
+void file_replace(struct agent *agent, struct file *file, const struct stat *about, int fd);
+/* Bytes that Kafka has not acknowledged; also of a file that cannot be read. */
+uint64_t file_lag(const struct file *file);
+/* As people see it: one that is read, but cannot be now, has failed. */
+enum file_state file_shown_state(const struct file *file);
 void file_close(struct agent *agent, struct file *file);
+/* Opens it by its path again; others are closed for it when too many are open. False with errno:
+ * EMFILE when all of those are needed, ESTALE when another file has the path. */
+bool file_open(struct agent *agent, struct file *file);
 
 struct file *file_by_path(const struct agent *agent, const char *path);
 struct file *file_by_inode(const struct agent *agent, uint64_t device, uint64_t inode);

@@ -23,6 +23,9 @@
 
 #define KAFKA_DATA "/var/lib/kafka-logs" /* to tail Kafka's own log into Kafka never ends */
 #define RELEASE_QUIET_MS 5000 /* a rotated file is let go this long after its last byte */
+/* Where nobody can tell whether a writer is left. What is deleted takes room on the disk. */
+#define BLIND_QUIET_MS (24 * 3600 * (int64_t)1000)
+#define BLIND_QUIET_DELETED_MS (15 * 60 * (int64_t)1000)
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
 
 #define SHOWN_STATES 4 /* of enum file_state; ended files are nobody's */
@@ -80,6 +83,21 @@ topic_name_of(const struct agent *agent, const struct agent_files_options *optio
     return options->topic[0] == '\0' ? agent->options->kafka.topic : options->topic;
 }
 
+/* Counters that are there before they count: a rate over the first loss must see it. */
+static void
+add_zeros(struct metrics *metrics, const char *input)
+{
+    static const char *const losses[] = {"deleted", "truncated", "shorter", "vanished"};
+    static const char *const refusals[] = {"binary", "own_data"};
+    static const char *const lives[] = {"new", "truncated", "ambiguous"};
+    for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++)
+        (void)metrics_series(metrics, METRIC_LOST_BYTES, input, losses[i], NULL);
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        (void)metrics_series(metrics, METRIC_REFUSED_FILES, input, refusals[i], NULL);
+    for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++)
+        (void)metrics_series(metrics, METRIC_GENERATIONS, input, lives[i], NULL);
+}
+
 bool
 input_new(struct input **out, struct agent *agent, const struct agent_files_options *options,
           struct err *err)
@@ -105,6 +123,7 @@ input_new(struct input **out, struct agent *agent, const struct agent_files_opti
     input->lag_bytes = metrics_series(metrics, METRIC_LAG_BYTES, input->name, NULL);
     input->lag_seconds = metrics_series(metrics, METRIC_LAG_SECONDS, input->name, NULL);
     input->empty_lines = metrics_series(metrics, METRIC_SKIPPED_LINES, input->name, "empty", NULL);
+    add_zeros(metrics, input->name);
     *out = input;
     return true;
 }
@@ -130,7 +149,6 @@ drop_file(struct agent *agent, struct file *file)
         return;
     }
     file->state = FILE_ENDED;
-    file->generation->searched = true; /* left on purpose: not looked for, not counted */
 }
 
 bool
@@ -225,11 +243,26 @@ discovery_failed(void *context, const char *path, int number)
               discovery->input->name, strerror(number));
 }
 
+/* It could not be opened before. True when it still cannot be: what waits in it grows. */
+static bool
+fails_again(struct file *file, const struct stat *about)
+{
+    int fd = file->error_number == 0 ? -1 : reader_open(file->path);
+    if (fd >= 0 || file->error_number == 0) {
+        if (fd >= 0)
+            (void)close(fd);
+        return false;
+    }
+    file->error_number = errno;
+    file->size = (uint64_t)about->st_size;
+    return true;
+}
+
 /* The path is known with this inode. True when nothing more is to be decided. */
 static bool
 seen_again(struct agent *agent, struct file *file, const struct stat *about)
 {
-    bool again = file->state == FILE_FAILED ||
+    bool again = (file->state == FILE_FAILED && !fails_again(file, about)) ||
                  (file->state == FILE_IGNORED && stat_modified_ns(about) != file->modified_ns) ||
                  (file->state == FILE_REFUSED && (uint64_t)about->st_size < file->size);
     if (again) {
@@ -277,6 +310,61 @@ is_link_to_listed(const struct agent *agent, const char *path)
     return false;
 }
 
+/* May anybody still write to the open file? A lease for reading is refused while somebody has it
+ * open for writing. Leases are for the file's owner, or CAP_LEASE: without them only time tells. */
+static bool
+may_be_written(int fd, int64_t quiet_ms, bool deleted)
+{
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        return false;
+    }
+    return errno == EAGAIN || quiet_ms < (deleted ? BLIND_QUIET_DELETED_MS : BLIND_QUIET_MS);
+}
+
+/* An editor or a backup put a copy, as long or longer, in the file's place: the life goes on in it,
+ * with all that is under way. Not while somebody may still write to the old one. */
+static bool
+goes_on_in_copy(struct agent *agent, struct file *file, const char *path)
+{
+    struct stat old;
+    struct stat about;
+    const struct generation *generation = file->generation;
+    if (file->state != FILE_ACTIVE || file->fd < 0 || generation->committed < CONTENT_SIZE_MIN ||
+        fstat(file->fd, &old) != 0 || old.st_nlink > 0 || may_be_written(file->fd, 0, true))
+        return false;
+    int fd = reader_open(path);
+    if (fd < 0)
+        return false;
+    char tail[TAIL_SIZE_MAX];
+    size_t size = file->read < sizeof(tail) ? (size_t)file->read : sizeof(tail);
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size < old.st_size ||
+        file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino) != NULL ||
+        generation_belongs(generation, fd, (uint64_t)about.st_size) != BELONGS_YES ||
+        pread(fd, tail, size, (off_t)(file->read - size)) != (ssize_t)size ||
+        generation_hash(tail, size) != file->read_hash) {
+        (void)close(fd);
+        return false;
+    }
+    file_replace(agent, file, &about, fd);
+    file->round = agent->round;
+    return true;
+}
+
+/* Another file has its path. Without a descriptor, nothing leads to it any more: its life is
+ * looked for like one from before the start. */
+static void
+path_was_taken(struct agent *agent, struct file *file)
+{
+    if (file->first != NULL || (file->state == FILE_ACTIVE && file->fd >= 0)) {
+        file_unlist(agent, file);
+        return;
+    }
+    if (file->generation != NULL)
+        file->generation->gone = "deleted";
+    file_free(agent, file);
+}
+
 static void
 discovered_file(void *context, const char *path)
 {
@@ -296,11 +384,10 @@ discovered_file(void *context, const char *path)
         return;
     file = file_by_path(agent, path);
     if (file != NULL) { /* the path has another inode now */
+        if (goes_on_in_copy(agent, file, path))
+            return;
         match_note_moved(agent, path, file->input, file->modified_ns);
-        if (file->state == FILE_ACTIVE || file->first != NULL)
-            file_unlist(agent, file);
-        else
-            file_free(agent, file);
+        path_was_taken(agent, file);
     }
     if (agent->own_log_inode == (uint64_t)about.st_ino && agent->own_log_inode != 0 &&
         agent->own_log_device == (uint64_t)about.st_dev)
@@ -404,11 +491,19 @@ files_discover(struct agent *agent, struct watch *watch)
     match_finds(agent, &discovery.finds);
     finds_done(&discovery.finds);
     for (struct input *input = agent->inputs; input != NULL && whole; input = input->next) {
-        if (!input->first_start)
-            continue;
         state_put_input(agent->state, input->name);
         input->first_start = false;
     }
+}
+
+static void
+look_at(struct agent *agent, struct file *file)
+{
+    struct stat about;
+    if (file->fd >= 0 ? fstat(file->fd, &about) == 0
+                      : stat(file->path, &about) == 0 && (uint64_t)about.st_ino == file->inode &&
+                            (uint64_t)about.st_dev == file->device)
+        file_seen(agent, file, &about);
 }
 
 void
@@ -416,12 +511,8 @@ files_sweep(struct agent *agent)
 {
     for (struct file *file = agent->files, *next; file != NULL; file = next) {
         next = file->next;
-        if (file->state != FILE_ACTIVE)
-            continue;
-        struct stat about;
-        if (file->fd >= 0 ? fstat(file->fd, &about) == 0
-                          : stat(file->path, &about) == 0 && (uint64_t)about.st_ino == file->inode)
-            file_seen(agent, file, &about);
+        if (file->state == FILE_ACTIVE)
+            look_at(agent, file);
     }
 }
 
@@ -433,9 +524,7 @@ files_hint(struct agent *agent, const char *path)
         agent->rediscover(agent); /* written again: it may be wanted now */
     if (file == NULL || file->state != FILE_ACTIVE)
         return file != NULL && file->state == FILE_REFUSED;
-    struct stat about;
-    if (file->fd >= 0 ? fstat(file->fd, &about) == 0 : stat(path, &about) == 0)
-        file_seen(agent, file, &about);
+    look_at(agent, file);
     return true;
 }
 
@@ -518,17 +607,6 @@ files_idle(struct agent *agent, struct file *file)
         file_close(agent, file);
 }
 
-/* Does anybody have the open file open for writing? A lease for reading is refused then. */
-static bool
-has_writer(int fd)
-{
-    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
-        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-        return false;
-    }
-    return errno == EAGAIN;
-}
-
 static void
 forget(struct agent *agent, struct generation *generation)
 {
@@ -546,7 +624,7 @@ consider_release(struct agent *agent, struct file *file)
     file_seen(agent, file, &about);
     int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;
     if (file->state != FILE_ACTIVE || file->queued || file->first != NULL ||
-        quiet_ms < RELEASE_QUIET_MS || has_writer(file->fd))
+        quiet_ms < RELEASE_QUIET_MS || may_be_written(file->fd, quiet_ms, file->deleted))
         return;
     struct generation *generation = file->generation;
     if (generation->committed < (uint64_t)about.st_size) {
@@ -618,11 +696,8 @@ publish_input(struct agent *agent, struct input *input, uint64_t now_ms)
     for (const struct file *file = agent->files; file != NULL; file = file->next) {
         if (file->input != input || file->state == FILE_ENDED)
             continue;
-        sums.states[file->state]++;
-        if (file->state != FILE_ACTIVE)
-            continue;
-        if (file->size > file->generation->committed)
-            sums.lag_bytes += file->size - file->generation->committed;
+        sums.states[file_shown_state(file)]++;
+        sums.lag_bytes += file_lag(file);
         if (file->behind_since_ms != 0 && file->behind_since_ms < sums.oldest_ms)
             sums.oldest_ms = file->behind_since_ms;
     }
@@ -642,6 +717,10 @@ files_tick(struct agent *agent)
     reap_ended(agent);
     for (struct file *file = agent->files, *next; file != NULL; file = next) {
         next = file->next;
+        if (file->refused_until_ms != 0 && now_ms >= file->refused_until_ms) {
+            file->refused_until_ms = 0;
+            schedule_file(agent, file);
+        }
         if (file->state == FILE_ACTIVE && !file->listed && file->fd >= 0) {
             if (file->deleted)
                 held += file->size;
@@ -663,7 +742,8 @@ files_tick(struct agent *agent)
     }
     metrics_set(agent->metrics, metrics_series(agent->metrics, METRIC_HELD_DELETED, NULL),
                 (double)held);
-    forget_old(agent);
+    if (!agent->clock_is_wrong)
+        forget_old(agent);
 }
 
 void

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include "agent/state.h"
 #include "core/assert.h"
 #include "core/clock.h"
+
+#define ROTATION_BYTES ".-_0123456789TZ" /* what rotation puts behind a name */
 
 void
 finds_init(struct finds *finds)
@@ -84,6 +87,13 @@ moved_free(struct moved *moved)
 void
 match_note_moved(struct agent *agent, const char *path, struct input *input, int64_t since_ns)
 {
+    for (struct moved *at = agent->moved; at != NULL; at = at->next) {
+        if (at->input != input || strcmp(at->path, path) != 0)
+            continue;
+        if (since_ns < at->since_ns)
+            at->since_ns = since_ns; /* the earlier one covers both */
+        return;
+    }
     struct moved *moved = malloc(sizeof(*moved));
     if (moved == NULL || (moved->path = strdup(path)) == NULL) {
         free(moved);
@@ -180,6 +190,16 @@ find_open(struct find *find)
     return fd;
 }
 
+/* A file that its path leads to is opened again at its turn; others only have the descriptor. */
+static void
+settle_descriptor(struct agent *agent, const struct find *find, struct file *file)
+{
+    if (!find->listed)
+        file_unlist(agent, file);
+    else if (agent->open_count > agent->open_max)
+        file_close(agent, file);
+}
+
 /* The file goes on with a life that is known. Takes `fd`. */
 static void
 adopt(struct agent *agent, struct find *find, struct generation *generation, int fd)
@@ -208,7 +228,8 @@ adopt(struct agent *agent, struct find *find, struct generation *generation, int
     generation_seen(generation, &find->about, find->birth_ns);
     if (seen > size)
         files_count_lost(agent, file, seen - size, "shorter");
-    moved |= !generation_set_path(generation, find->path);
+    if (find->listed) /* else it keeps the name by which files between are looked for */
+        moved |= !generation_set_path(generation, find->path);
     if (strcmp(generation->input, find->input->name) != 0) {
         char *name = strdup(find->input->name);
         if (name != NULL) {
@@ -218,8 +239,7 @@ adopt(struct agent *agent, struct find *find, struct generation *generation, int
         }
     }
     file_attach(agent, file, generation, fd);
-    if (!find->listed)
-        file_unlist(agent, file);
+    settle_descriptor(agent, find, file);
     if (moved)
         state_put_generation(agent->state, generation);
 }
@@ -302,6 +322,24 @@ match_by_tie(struct agent *agent, struct finds *finds, enum tie weakest, enum ti
             (void)close(fd);
     }
     free(orphans.items);
+}
+
+/* Its file is where it was, and the input does not want it any more: nothing to look for. A name
+ * that rotation made of a wanted one was never wanted itself. */
+static bool
+is_left_out(const struct generation *generation, const struct input *input)
+{
+    struct stat about;
+    char name[PATH_MAX];
+    size_t size = strlen(generation->path);
+    if (input_matches(input->options, generation->path) || size >= sizeof(name) ||
+        stat(generation->path, &about) != 0 || (uint64_t)about.st_ino != generation->inode ||
+        (uint64_t)about.st_dev != generation->device)
+        return false;
+    memcpy(name, generation->path, size + 1);
+    while (size > 0 && strchr(ROTATION_BYTES, name[size - 1]) != NULL)
+        name[--size] = '\0';
+    return !input_matches(input->options, name);
 }
 
 /* One entry beside the path that the life was last seen at. True when it carries the life. */
@@ -392,8 +430,12 @@ match_siblings(struct agent *agent, bool by_content)
         next = at->next;
         struct input *input =
             at->file == NULL && !at->searched ? input_named(agent, at->input) : NULL;
-        if (input == NULL)
+        if (input == NULL || input->removed)
             continue;
+        if (is_left_out(at, input)) {
+            at->searched = true;
+            continue;
+        }
         bool looked = (by_content && at->committed < CONTENT_SIZE_MIN) ||
                       search_siblings(agent, at, input, by_content);
         if (by_content && looked && at->file == NULL)
@@ -479,8 +521,7 @@ begin_life(struct agent *agent, struct find *find, int fd)
     metrics_add(agent->metrics,
                 metrics_series(agent->metrics, METRIC_GENERATIONS, input->name, "new", NULL), 1);
     file_attach(agent, file, generation, fd);
-    if (!find->listed)
-        file_unlist(agent, file);
+    settle_descriptor(agent, find, file);
 }
 
 /* A name as rotation makes them: the old one and then digits, dots and dashes. */
@@ -490,18 +531,29 @@ is_rotated_name(const char *name, const char *rotated)
     size_t size = strlen(name);
     if (strncmp(name, rotated, size) != 0 || rotated[size] == '\0')
         return false;
-    return strspn(rotated + size, ".-_0123456789TZ") == strlen(rotated + size);
+    return strspn(rotated + size, ROTATION_BYTES) == strlen(rotated + size);
 }
 
+/* Is it read already, or was it? The number alone does not say: inodes of deleted files are given
+ * away at once. */
 static bool
-inode_is_known(const struct agent *agent, const struct stat *about)
+file_is_known(const struct agent *agent, const char *path, const struct stat *about)
 {
     if (file_by_inode(agent, (uint64_t)about->st_dev, (uint64_t)about->st_ino) != NULL)
         return true;
-    for (const struct generation *at = agent->catalog.first; at != NULL; at = at->next)
-        if (at->inode == (uint64_t)about->st_ino && at->device == (uint64_t)about->st_dev)
-            return true;
-    return false;
+    bool known = false;
+    for (const struct generation *at = agent->catalog.first; at != NULL && !known; at = at->next) {
+        if (at->inode != (uint64_t)about->st_ino || at->device != (uint64_t)about->st_dev)
+            continue;
+        int fd = reader_open(path);
+        if (fd < 0)
+            return errno != ENOENT; /* could not look: a later rotation may */
+        int64_t birth_ns = generation_birth_ns(fd);
+        known = (birth_ns == 0 || at->birth_ns == 0 || birth_ns == at->birth_ns) &&
+                generation_belongs(at, fd, (uint64_t)about->st_size) != BELONGS_NO;
+        (void)close(fd);
+    }
+    return known;
 }
 
 /* Adds the files that had the path after `moved` and before the one that has it now. */
@@ -527,8 +579,8 @@ find_between(struct agent *agent, struct finds *finds, const struct moved *moved
         int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
         if (length < 0 || (size_t)length >= sizeof(path) || lstat(path, &about) != 0 ||
             !S_ISREG(about.st_mode) || about.st_size == 0 ||
-            stat_modified_ns(&about) < moved->since_ns || inode_is_known(agent, &about) ||
-            input_matches(moved->input->options, path) ||
+            stat_modified_ns(&about) < moved->since_ns ||
+            input_matches(moved->input->options, path) || file_is_known(agent, path, &about) ||
             !finds_add(finds, path, moved->input, &about))
             continue;
         for (struct find *find = finds->first; find != NULL; find = find->next)
@@ -541,13 +593,43 @@ find_between(struct agent *agent, struct finds *finds, const struct moved *moved
 static void
 match_between(struct agent *agent, struct finds *finds)
 {
-    while (agent->moved != NULL) {
-        struct moved *moved = agent->moved;
-        agent->moved = moved->next;
+    for (const struct moved *moved = agent->moved; moved != NULL; moved = moved->next)
         if (!moved->input->removed)
             find_between(agent, finds, moved);
+}
+
+/* A rotation while we looked gives the names to other files: a note stays until a look finds
+ * nothing that is not known. */
+static void
+settle_notes(struct agent *agent)
+{
+    struct moved **link = &agent->moved;
+    while (*link != NULL) {
+        struct moved *moved = *link;
+        struct finds left;
+        finds_init(&left);
+        if (!moved->input->removed)
+            find_between(agent, &left, moved);
+        bool again = left.first != NULL;
+        finds_done(&left);
+        if (again) {
+            agent->rediscover(agent);
+            link = &moved->next;
+            continue;
+        }
+        *link = moved->next;
         moved_free(moved);
     }
+}
+
+/* How far the life in this inode was delivered, as far as one can tell without looking into it. */
+static uint64_t
+known_committed(const struct agent *agent, const struct stat *about)
+{
+    for (const struct generation *at = agent->catalog.first; at != NULL; at = at->next)
+        if (at->inode == (uint64_t)about->st_ino && at->device == (uint64_t)about->st_dev)
+            return at->committed <= (uint64_t)about->st_size ? at->committed : 0;
+    return 0;
 }
 
 static void
@@ -568,6 +650,8 @@ begin_lives(struct agent *agent, struct finds *finds)
         if (file == NULL)
             continue;
         file->error_number = number;
+        file->read = known_committed(agent, &find->about);
+        file->behind_since_ms = file_lag(file) > 0 ? clock_monotonic_ms() : 0;
         agent_say(agent, LOG_LEVEL_WARN, "cannot read '%s': %s; it is tried again", file->path,
                   strerror(number));
     }
@@ -583,4 +667,5 @@ match_finds(struct agent *agent, struct finds *finds)
     match_siblings(agent, true);
     match_between(agent, finds);
     begin_lives(agent, finds);
+    settle_notes(agent);
 }

@@ -4,7 +4,9 @@
 import json
 import os
 import re
+import resource
 import signal
+import time
 
 import pytest
 
@@ -254,3 +256,154 @@ def test_version_and_help_name_the_program(folder):
     assert "librdkafka" in agent.run_verb("version", config=False).stdout
     assert "state_dir" in agent.run_verb("reference", config=False).stdout
     assert os.access(binary("tailrace-agent"), os.X_OK)
+
+
+def test_an_input_that_is_renamed_under_load_goes_on(kafka, topic, logs, make_agent):
+    agent = make_agent(kafka.servers, topic, [{"name": "a", "paths": [str(logs / "*.log")]}])
+    agent.start(wait="ready")
+    for number in range(20):
+        generate(logs / "a.log", 2000, 1, first=2000 * number)
+        agent.config["files"][0]["name"] = "ab"[number % 2]
+        agent.reload()
+        time.sleep(0.1)
+        agent.check_alive()
+    arrive(kafka, topic, 40000, agent)
+    Tally(expected_by_place([logs / "a.log"]), place_key).add_all(kafka.events(topic)).check()
+    agent.stop()
+
+
+def test_an_input_that_comes_back_before_its_answers_is_read(kafka, topic, logs, make_agent):
+    inputs = [{"name": name, "paths": [str(logs / f"{name}.log")]} for name in ("a", "b")]
+    agent = make_agent(kafka.servers, topic, inputs)
+    agent.start(wait="ready")
+    append(logs / "a.log", b"a1")
+    arrive(kafka, topic, 1, agent)
+    kafka.stack.pause(kafka.name)
+    try:
+        append(logs / "a.log", b"a2")
+        time.sleep(1.5)
+        for files in (inputs[1:], inputs):
+            agent.config["files"] = files
+            agent.reload()
+            time.sleep(1.5)
+            agent.check_alive()
+    finally:
+        kafka.stack.resume(kafka.name)
+    append(logs / "a.log", b"a3")
+    assert messages(arrive(kafka, topic, 3, agent)) == ["a1", "a2", "a3"]
+    agent.stop()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_that_is_excluded_later_is_let_go(kafka, topic, logs, make_agent, restart):
+    agent = make_agent(kafka.servers, topic, [{"name": "a", "paths": [str(logs / "*.log")]}])
+    agent.start(wait="ready")
+    append(logs / "a.log", b"a1")
+    append(logs / "b.log", b"b1")
+    arrive(kafka, topic, 2, agent)
+    agent.config["files"][0]["exclude"] = ["b.log"]
+    if restart:
+        agent.stop()
+        agent.start(wait="ready")
+    else:
+        agent.reload()
+    time.sleep(1)
+    append(logs / "b.log", b"b2")
+    append(logs / "a.log", b"a2")
+    arrive(kafka, topic, 3, agent)
+    stays("an excluded file is not read", lambda: kafka.total(topic) == 3, 2)
+    agent.stop()
+
+
+def test_more_files_than_descriptors(kafka, topic, logs, make_agent):
+    for number in range(200):
+        append(logs / f"{number}.log", b"%d %s" % (number, b"x" * 80))
+    agent = make_agent(kafka.servers, topic,
+                       [{"name": "a", "paths": [str(logs / "*.log"), str(logs / "*.1")]}])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spawn = agent._spawn
+    agent._spawn = lambda *arguments: limited(spawn(*arguments), 100)
+    agent.start(wait="ready")
+    arrive(kafka, topic, 200, agent)
+    for number in range(200):
+        path = logs / f"{number}.log"
+        append(path, b"%d second" % number)
+        path.rename(f"{path}.1")
+        append(path, b"%d third" % number)
+    found = messages(arrive(kafka, topic, 600, agent))
+    assert len(found) == len(set(found)) == 600
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
+    agent.stop()
+
+
+def limited(process, files: int):
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
+    return process
+
+
+def test_a_file_between_with_the_inode_of_a_deleted_one(kafka, topic, logs, make_agent):
+    path = logs / "app.log"
+    agent = make_agent(kafka.servers, topic, [{"name": "a", "paths": [str(path)]}])
+    agent.start(wait="ready")
+    generate(path, 20, 1, "life0")
+    arrive(kafka, topic, 20, agent)
+    time.sleep(1.5)
+    agent.stop()
+    path.rename(f"{path}.1")
+    generate(path, 20, 1, "life1")
+    os.rename(f"{path}.1", f"{path}.2")
+    path.rename(f"{path}.1")
+    os.unlink(f"{path}.2")          # its inode is free
+    generate(path, 20, 1, "life2")  # and taken
+    os.rename(f"{path}.1", f"{path}.2")
+    path.rename(f"{path}.1")
+    generate(path, 20, 1, "life3")
+    agent.start(wait="ready")
+    found = messages(arrive(kafka, topic, 80, agent))
+    assert len(set(found)) == 80
+    agent.stop()
+
+
+def test_a_longer_copy_in_the_place_of_a_file_goes_on(kafka, topic, logs, make_agent):
+    path = logs / "a.log"
+    agent = make_agent(kafka.servers, topic, [{"name": "a", "paths": [str(path)]}])
+    agent.start(wait="ready")
+    generate(path, 100, 1)
+    arrive(kafka, topic, 100, agent)
+    copy = logs / "copy"
+    copy.write_bytes(path.read_bytes() + b"one more\n")
+    copy.rename(path)
+    arrive(kafka, topic, 101, agent)
+    stays("nothing comes twice", lambda: kafka.total(topic) == 101, 3)
+    agent.stop()
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense" * 40])
+def test_start_at_end_skips_nothing_when_the_state_is_damaged(kafka, topic, logs, make_agent,
+                                                              damage):
+    append(logs / "a.log", b"old")
+    agent = make_agent(kafka.servers, topic, [
+        {"name": "a", "paths": [str(logs / "*.log")], "start_at": "end"}])
+    agent.start(wait="ready")
+    time.sleep(1.5)
+    agent.stop()
+    (agent.state_dir / "journal").write_bytes(damage)
+    append(logs / "a.log", b"while down")
+    agent.start(wait="ready")
+    assert "while down" in messages(arrive(kafka, topic, 1, agent))
+    agent.stop()
+
+
+def test_a_topic_of_tiny_requests_does_not_stop_another(kafka, topic, logs, make_agent):
+    tiny = kafka.topic("tiny", max_message_bytes=1000)
+    agent = make_agent(kafka.servers, topic, [
+        {"name": "a", "paths": [str(logs / "a.log")]},
+        {"name": "tiny", "paths": [str(logs / "tiny.log")], "topic": tiny}])
+    agent.start(wait="ready")
+    append(logs / "tiny.log", *[b"%d %s" % (number, os.urandom(40).hex().encode())
+                                for number in range(100)], os.urandom(1500).hex().encode())
+    append(logs / "a.log", b"a1")
+    arrive(kafka, tiny, 101, agent)
+    arrive(kafka, topic, 1, agent)
+    assert agent.metric("tailrace_agent_producer_restarts_total") < 10
+    agent.stop()
