@@ -124,7 +124,7 @@ dead_letters_look(struct dead_letters *letters, const char *topic, struct err *e
     rd_kafka_resp_err_t code =
         handle == NULL ? rd_kafka_last_error()
                        : rd_kafka_metadata(letters->client, 0, handle, &metadata, LOOK_TIMEOUT_MS);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1)
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL && metadata->topic_cnt == 1)
         code = metadata->topics[0].err;
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);

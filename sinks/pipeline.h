@@ -23,8 +23,8 @@ struct health;
 
 enum { SINK_METRICS(METRIC_SYMBOL) SINK_METRIC_COUNT };
 
-/* Shares of a stop, which is over within 15 s: up to 4 s that the loop is held when the signal comes,
- * what is under way, its commit, leaving the group, 2 s for the libraries. */
+/* Shares of a stop, which is over within 15 s: up to 4 s that the loop is held when the signal
+ * comes, what is under way, its commit, leaving the group, 2 s for the libraries. */
 #define STOP_DRAIN_MS 4000
 #define STOP_COMMIT_MS 2000
 #define STOP_LEAVE_MS 2500

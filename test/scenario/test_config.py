@@ -105,6 +105,11 @@ CASES = {
         "sink", "index: dev-logs-index", "index: a, dead_letter_topic: logs-topic", 3,
         ["logs-topic"]),
     "a URL that is none": ("sink", "http://localhost:9200", "localhost", 0, ["localhost"]),
+    "a URL with two ports": ("sink", "localhost:9200\"", "localhost:9200:9201\"", 4, ["two ports"]),
+    "a URL with a query": ("sink", "localhost:9200\"", "localhost:9200/?pretty\"", 4, ["query"]),
+    "a port out of range": ("sink", "localhost:9200\"", "localhost:92000\"", 4, ["65535"]),
+    "a relative database": ("sink", 'elasticsearch: {urls: ["http://localhost:9200"]}',
+                            "sqlite: {path: events.db}", 4, ["sqlite.path", "absolute"]),
     "the sink's offset reset": (
         "sink", "group_id: tailrace-sink", "properties: {auto.offset.reset: latest}", 0,
         ["auto.offset.reset"]),
