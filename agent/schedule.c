@@ -215,7 +215,7 @@ input_turn(struct agent *agent, struct input *input)
             continue;
         input->cursor = (index + 1) % topic->lane_count;
         file->queued = false;
-        if (file->failed || file->state != FILE_ACTIVE)
+        if (file->failed || file->state != FILE_ACTIVE || file->refused_until_ms != 0)
             return true;
         struct err err = {0};
         enum read_outcome outcome = reader_turn(agent, file, file->partition, lane, &err);
