@@ -5,14 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/delivery.h"
+#include "agent/explain.h"
 #include "agent/inputs/file.h"
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/http.h"
+#include "core/kafka.h"
 
 #define PAGE_FILES_MAX 50
+#define EXPLAIN_SIZE_MAX ((size_t)1024 * 1024)
 
 static const char *const state_names[] = {"reading", "ignored", "refused", "failed", "ended"};
 
@@ -128,6 +132,23 @@ topics_json(const struct agent *agent, struct buffer *out)
     buffer_text(out, "]");
 }
 
+/* Nobody reads the path: why? */
+static void
+explain_json(const struct agent *agent, const char *path, struct buffer *out)
+{
+    struct buffer text;
+    struct explain explain;
+    buffer_init(&text, EXPLAIN_SIZE_MAX);
+    if (explain_init(&explain, agent->options->top.state_dir, path, &text))
+        for (const struct input *input = agent->inputs; input != NULL; input = input->next)
+            (void)explain_input(&explain, input->options, input->topic->name, &text);
+    if (text.size > 0 && text.bytes[text.size - 1] == '\n')
+        text.size--;
+    buffer_text(out, ",\"explain\":");
+    encode_json_string(out, text.size == 0 ? "" : text.bytes, text.size);
+    buffer_done(&text);
+}
+
 void
 status_json(struct agent *agent, const char *path, const char *kafka_reason, struct buffer *out)
 {
@@ -149,7 +170,10 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
             buffer_text(out, ",");
         file_json(agent, files[i], out);
     }
-    buffer_text(out, "]}\n");
+    buffer_text(out, "]");
+    if (path != NULL && shown == 0)
+        explain_json(agent, path, out);
+    buffer_text(out, "}\n");
     free(files);
 }
 
@@ -168,11 +192,13 @@ static const char page_head[] =
     ".card{border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem}"
     ".card b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}"
     ".card span{color:var(--soft)}"
+    ".wide{overflow-x:auto}td.k{white-space:nowrap}"
     "table{border-collapse:collapse;width:100%}"
     "th{text-align:left;font-weight:500;color:var(--soft)}"
     "td,th{padding:.35rem .7rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
-    "td.p{overflow-wrap:anywhere;font-family:ui-monospace,monospace;font-size:.87em}"
+    "td.p{min-width:14rem;overflow-wrap:anywhere;font-family:ui-monospace,monospace;font-size:."
+    "87em}"
     ".bad{color:var(--bad)}.note{border-left:3px solid var(--bad);padding:.4rem .8rem;margin:1rem "
     "0}"
     "</style><h1>tailrace-agent</h1>";
@@ -201,11 +227,12 @@ page_cards(const struct agent *agent, struct buffer *out)
         bytes += metrics_value(agent->metrics, input->bytes);
     }
     buffer_format(out,
-                  "<div class=cards><div class=card><b>%.0f</b><span>events delivered</span></div>",
+                  "<div class=cards><div class=card><b>%.0f</b><span>events delivered since "
+                  "start</span></div>",
                   events);
     buffer_text(out, "<div class=card><b>");
     page_bytes(out, bytes);
-    buffer_text(out, "</b><span>of files delivered</span></div><div class=card><b>");
+    buffer_text(out, "</b><span>of files delivered since start</span></div><div class=card><b>");
     page_bytes(out, lag);
     buffer_text(out, "</b><span>waiting in files</span></div>");
     buffer_format(out, "<div class=card><b>%zu</b><span>files</span></div><div class=card><b>",
@@ -219,23 +246,25 @@ page_cards(const struct agent *agent, struct buffer *out)
 static void
 page_inputs(const struct agent *agent, struct buffer *out)
 {
-    buffer_text(out,
-                "<h2>Inputs</h2><table><tr><th>Input<th>Topic<th class=n>Files<th class=n>Events"
-                "<th class=n>Waiting<th>Remarks");
+    buffer_text(out, "<h2>Inputs</h2><div class=wide><table><tr><th>Input<th>Topic<th "
+                     "class=n>Files<th class=n>Events"
+                     "<th class=n>Waiting<th>Remarks");
     for (const struct input *input = agent->inputs; input != NULL; input = input->next) {
-        buffer_text(out, "<tr><td>");
+        buffer_text(out, "<tr><td class=k>");
         http_escape_html(out, input->name);
-        buffer_text(out, "<td>");
+        buffer_text(out, "<td class=k>");
         http_escape_html(out, input->topic->name);
         buffer_format(out, "<td class=n>%zu<td class=n>%.0f<td class=n>", input->file_count,
                       metrics_value(agent->metrics, input->events));
         page_bytes(out, metrics_value(agent->metrics, input->lag_bytes));
-        buffer_text(out, "<td class=bad>");
-        http_escape_html(out, input->topic->reason[0] != '\0'       ? input->topic->reason
-                              : !topic_is_open(agent, input->topic) ? "the topic is not known yet"
-                                                                    : "");
+        const char *reason = input->topic->reason[0] != '\0'       ? input->topic->reason
+                             : agent->kafka_is_away                ? "Kafka cannot be reached"
+                             : !topic_is_open(agent, input->topic) ? "the topic is not known yet"
+                                                                   : "";
+        buffer_text(out, reason[0] == '\0' ? "<td>" : "<td class=bad>");
+        http_escape_html(out, reason);
     }
-    buffer_text(out, "</table>");
+    buffer_text(out, "</table></div>");
 }
 
 static void
@@ -243,14 +272,14 @@ page_files(const struct agent *agent, struct buffer *out)
 {
     size_t count;
     struct file **files = sorted_files(agent, &count);
-    buffer_text(out,
-                "<h2>Files</h2><table><tr><th>Path<th>State<th class=n>Size<th class=n>Delivered"
-                "<th class=n>Waiting<th>Remarks");
+    buffer_text(out, "<h2>Files</h2><div class=wide><table><tr><th>Path<th>State<th "
+                     "class=n>Size<th class=n>Delivered"
+                     "<th class=n>Waiting<th>Remarks");
     for (size_t i = 0; files != NULL && i < count && i < PAGE_FILES_MAX; i++) {
         const struct file *file = files[i];
         buffer_text(out, "<tr><td class=p>");
         http_escape_html(out, file->path);
-        buffer_format(out, "<td>%s<td class=n>",
+        buffer_format(out, "<td class=k>%s<td class=n>",
                       file->deleted   ? "deleted, held"
                       : !file->listed ? "rotated"
                                       : state_names[file_shown_state(file)]);
@@ -259,14 +288,42 @@ page_files(const struct agent *agent, struct buffer *out)
         page_bytes(out, file->generation == NULL ? 0 : (double)file->generation->committed);
         buffer_text(out, "<td class=n>");
         page_bytes(out, (double)file_lag(file));
-        buffer_text(out, file->state == FILE_ACTIVE ? "<td>" : "<td class=bad>");
-        http_escape_html(out, file_reason(agent, file));
+        const char *reason = file_reason(agent, file);
+        bool fine = file_shown_state(file) == FILE_ACTIVE && file->refused_wait_ms == 0;
+        buffer_text(out, fine || reason[0] == '\0' ? "<td>" : "<td class=bad>");
+        http_escape_html(out, reason);
     }
-    buffer_text(out, "</table>");
+    buffer_text(out, "</table></div>");
     if (count > PAGE_FILES_MAX)
         buffer_format(out, "<p class=sub>%zu more; see <a href=/status>/status</a>.</p>",
                       count - PAGE_FILES_MAX);
     free(files);
+}
+
+/* Where it runs, and whether it has its Kafka. */
+static void
+page_place(const struct agent *agent, const char *kafka_reason, struct buffer *out)
+{
+    struct kafka_settings settings;
+    struct err err;
+    char host[256] = "";
+    (void)gethostname(host, sizeof(host) - 1);
+    buffer_text(out, "<p class=sub>Host ");
+    http_escape_html(out, host);
+    buffer_text(out, " &middot; state in ");
+    http_escape_html(out, agent->options->top.state_dir);
+    buffer_text(out, kafka_reason[0] == '\0' ? "<br>Kafka " : "</p><p class=note>Kafka ");
+    if (kafka_settings_init(&settings, agent_kafka_common(agent->options), &err))
+        http_escape_html(out, settings.bootstrap_servers);
+    buffer_text(out, ": ");
+    bool known = false;
+    for (size_t i = 0; i < agent->topic_count; i++)
+        known |= agent->topics[i]->partition_count > 0 || agent->topics[i]->reason[0] != '\0';
+    http_escape_html(out, kafka_reason[0] != '\0' ? kafka_reason
+                          : known                 ? "connected"
+                                                  : "connecting");
+    buffer_text(out, kafka_reason[0] == '\0' ? "</p>"
+                                             : ". Nothing is lost: the files are the buffer.</p>");
 }
 
 void
@@ -279,11 +336,7 @@ status_page(struct agent *agent, const char *kafka_reason, struct buffer *out)
                   "<p class=sub>version %s, %.19s UTC &middot; <a href=/metrics>metrics</a> "
                   "&middot; <a href=/status>status</a> &middot; <a href=/readyz>ready?</a></p>",
                   TAILRACE_VERSION, now);
-    if (kafka_reason[0] != '\0') {
-        buffer_text(out, "<p class=note>Kafka: ");
-        http_escape_html(out, kafka_reason);
-        buffer_text(out, ". Nothing is lost: the files are the buffer.</p>");
-    }
+    page_place(agent, kafka_reason, out);
     page_cards(agent, out);
     page_inputs(agent, out);
     page_files(agent, out);

@@ -3,6 +3,7 @@
 #include "agent/verbs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/explain.h"
 #include "agent/generation.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/glob.h"
@@ -19,6 +21,7 @@
 #include "core/buffer.h"
 #include "core/cli.h"
 #include "core/clock.h"
+#include "core/hash.h"
 #include "core/kafka.h"
 
 #define CONNECT_TIMEOUT_MS 5000
@@ -27,10 +30,21 @@
 
 /* --- check --- */
 
+/* A file that an input reads: the one that is named first. */
+struct owned {
+    struct {
+        uint64_t device, inode;
+    } key;
+    const char *input;
+    UT_hash_handle hh;
+};
+
 struct counted {
     const struct agent_options *options;
     const struct agent_files_options *input;
-    size_t files, unreadable;
+    struct owned *owned;
+    size_t files, others, unreadable, unreadable_before;
+    const char *other; /* input that reads some of them already */
     unsigned long long bytes;
 };
 
@@ -42,11 +56,43 @@ count_folder(void *context, const char *path)
 }
 
 static void
+print_failed(const struct counted *counted, const char *what, const char *path, int number)
+{
+    struct buffer text;
+    buffer_init(&text, REPORT_MAX);
+    explain_errno(number, &text);
+    printf("  input '%s': cannot %s '%s': %s\n", counted->input->name, what, path,
+           buffer_string(&text));
+    buffer_done(&text);
+}
+
+static void
 count_failed(void *context, const char *path, int number)
 {
-    const struct counted *counted = context;
-    printf("  input '%s': cannot look into '%s': %s\n", counted->input->name, path,
-           strerror(number));
+    print_failed(context, "look into", path, number);
+}
+
+/* False when another path or input has it already. */
+static bool
+own(struct counted *counted, const struct stat *about)
+{
+    struct owned key = {.key = {(uint64_t)about->st_dev, (uint64_t)about->st_ino}};
+    struct owned *found;
+    HASH_FIND(hh, counted->owned, &key.key, sizeof(key.key), found);
+    if (found != NULL) {
+        if (found->input != counted->input->name) {
+            counted->others++;
+            counted->other = found->input;
+        }
+        return false;
+    }
+    found = malloc(sizeof(*found));
+    if (found == NULL)
+        return true; /* only counted wrongly, should it come again */
+    *found = key;
+    found->input = counted->input->name;
+    HASH_ADD(hh, counted->owned, key, sizeof(found->key), found);
+    return true;
 }
 
 static void
@@ -55,43 +101,107 @@ count_file(void *context, const char *path)
     struct counted *counted = context;
     struct stat about;
     if (input_refuses(counted->input, counted->options->top.state_dir, path) != NULL ||
-        stat(path, &about) != 0 || !S_ISREG(about.st_mode))
+        stat(path, &about) != 0 || !S_ISREG(about.st_mode) || !own(counted, &about))
         return;
     counted->files++;
     counted->bytes += (unsigned long long)about.st_size;
-    if (access(path, R_OK) == 0)
+    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0)
         return;
-    if (counted->unreadable++ < SHOWN_MAX)
-        printf("  input '%s': cannot read '%s': %s\n", counted->input->name, path, strerror(errno));
+    if (counted->unreadable++ - counted->unreadable_before < SHOWN_MAX)
+        print_failed(counted, "read", path, errno);
 }
 
 static bool
-check_inputs(const struct agent_options *options)
+check_input(struct counted *counted)
 {
-    for (size_t i = 0; i < options->files_count; i++) {
-        struct counted counted = {.options = options, .input = &options->files[i]};
-        struct glob_walk walk = {count_folder, count_file, count_failed, &counted};
-        for (size_t k = 0; k < counted.input->paths.count; k++) {
-            struct err err;
-            if (glob_expand(counted.input->paths.items[k], &walk, &err))
-                continue;
-            fprintf(stderr, "tailrace-agent: %s\n", err.text);
-            return false;
-        }
-        printf("input '%s': %zu files, %llu bytes%s\n", counted.input->name, counted.files,
-               counted.bytes, counted.unreadable > 0 ? ", some cannot be read" : "");
+    struct glob_walk walk = {count_folder, count_file, count_failed, counted};
+    counted->files = counted->others = 0;
+    counted->bytes = 0;
+    counted->unreadable_before = counted->unreadable;
+    for (size_t i = 0; i < counted->input->paths.count; i++) {
+        struct err err;
+        if (glob_expand(counted->input->paths.items[i], &walk, &err))
+            continue;
+        fprintf(stderr, "tailrace-agent: %s\n", err.text);
+        return false;
     }
+    printf("input '%s': %zu files", counted->input->name, counted->files);
+    if (counted->files > 0)
+        printf(", %llu bytes", counted->bytes);
+    if (counted->others > 0)
+        printf("; %zu %s read by '%s' already", counted->others,
+               counted->others == 1 ? "is" : "are", counted->other);
+    if (counted->unreadable > counted->unreadable_before)
+        printf("; %zu cannot be read", counted->unreadable - counted->unreadable_before);
+    printf("\n");
     return true;
 }
 
+/* False when memory is short. */
 static bool
+check_inputs(const struct agent_options *options, size_t *unreadable)
+{
+    struct counted counted = {.options = options};
+    bool fine = true;
+    for (size_t i = 0; i < options->files_count && fine; i++) {
+        counted.input = &options->files[i];
+        fine = check_input(&counted);
+    }
+    *unreadable = counted.unreadable;
+    struct owned *owned;
+    struct owned *next;
+    HASH_ITER(hh, counted.owned, owned, next)
+    {
+        HASH_DEL(counted.owned, owned);
+        free(owned);
+    }
+    return fine;
+}
+
+/* Can the state be written? The folder itself, or what is there of the way to it. */
+static bool
+check_state_dir(const char *folder)
+{
+    char path[PATH_MAX];
+    size_t size = strlen(folder);
+    if (size >= sizeof(path)) {
+        printf("state_dir '%s': the path is too long\n", folder);
+        return false;
+    }
+    memcpy(path, folder, size + 1);
+    struct stat about;
+    while (size > 1 && stat(path, &about) != 0 && errno == ENOENT) {
+        while (size > 1 && path[size - 1] != '/')
+            size--;
+        path[size > 1 ? --size : size] = '\0';
+    }
+    int number = stat(path, &about) != 0                                   ? errno
+                 : !S_ISDIR(about.st_mode)                                 ? ENOTDIR
+                 : faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0 ? errno
+                                                                           : 0;
+    if (number == 0)
+        return true;
+    struct buffer text;
+    buffer_init(&text, REPORT_MAX);
+    explain_errno(number, &text);
+    bool there = strlen(path) == strlen(folder);
+    printf("state_dir '%s': cannot be %s: '%s': %s; %s\n", folder, there ? "written" : "created",
+           path, buffer_string(&text),
+           there ? "give the folder to this user, or name another one"
+                 : "create it and give it to this user, or name another one");
+    buffer_done(&text);
+    return false;
+}
+
+/* Both return the number of problems. */
+static size_t
 check_brokers(const struct agent_options *options, rd_kafka_t *rk)
 {
     const struct rd_kafka_metadata *found = NULL;
     rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, NULL, &found, CONNECT_TIMEOUT_MS);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR || found == NULL) {
         printf("kafka: cannot reach the brokers: %s\n", rd_kafka_err2str(error));
-        return false;
+        return 1;
     }
     printf("kafka: %d brokers:", found->broker_cnt);
     for (int i = 0; i < found->broker_cnt; i++)
@@ -100,7 +210,7 @@ check_brokers(const struct agent_options *options, rd_kafka_t *rk)
     rd_kafka_metadata_destroy(found);
     struct buffer report;
     buffer_init(&report, REPORT_MAX);
-    bool fine = true;
+    size_t problems = 0;
     for (size_t i = 0; i < options->files_count; i++) {
         const char *topic =
             options->files[i].topic[0] == '\0' ? options->kafka.topic : options->files[i].topic;
@@ -109,15 +219,15 @@ check_brokers(const struct agent_options *options, rd_kafka_t *rk)
             again |=
                 strcmp(topic, options->files[k].topic[0] == '\0' ? options->kafka.topic
                                                                  : options->files[k].topic) == 0;
-        if (!again)
-            fine &= kafka_check_topic(rk, topic, &report);
+        if (!again && !kafka_check_topic(rk, topic, &report))
+            problems++;
     }
     printf("%s", buffer_string(&report));
     buffer_done(&report);
-    return fine;
+    return problems;
 }
 
-static bool
+static size_t
 check_connection(const struct agent_options *options)
 {
     struct err err;
@@ -125,23 +235,18 @@ check_connection(const struct agent_options *options)
     if (!kafka_conf_new(&conf, agent_kafka_common(options), "tailrace-agent-check", NULL, 0,
                         &err)) {
         fprintf(stderr, "tailrace-agent: %s\n", err.text);
-        return false;
+        return 1;
     }
     char text[256];
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (rk == NULL) {
         rd_kafka_conf_destroy(conf);
         fprintf(stderr, "tailrace-agent: %s\n", text);
-        return false;
+        return 1;
     }
-    bool fine = check_brokers(options, rk);
+    size_t problems = check_brokers(options, rk);
     rd_kafka_destroy(rk);
-    struct buffer traps;
-    buffer_init(&traps, 65536);
-    kafka_version_traps(rd_kafka_version(), KAFKA_PRODUCER, &traps);
-    printf("%s", buffer_string(&traps));
-    buffer_done(&traps);
-    return fine;
+    return problems;
 }
 
 int
@@ -153,13 +258,28 @@ verb_check(const struct agent_options *options, bool connect)
         fprintf(stderr, "tailrace-agent: %s\n", err.text);
         return CLI_EXIT_USAGE;
     }
-    if (!check_inputs(options))
+    size_t unreadable;
+    if (!check_inputs(options, &unreadable))
         return CLI_EXIT_RUNTIME;
+    size_t problems = check_state_dir(options->top.state_dir) ? 0 : 1;
     printf("kafka: %s (%s)%s\n", settings.bootstrap_servers, settings.security_protocol,
            settings.servers_from_environment ? ", from KAFKA_BOOTSTRAP_SERVERS" : "");
-    if (connect && !check_connection(options))
+    if (connect)
+        problems += check_connection(options);
+    struct buffer traps;
+    buffer_init(&traps, 65536);
+    kafka_version_traps(rd_kafka_version(), KAFKA_PRODUCER, &traps);
+    printf("%s", buffer_string(&traps));
+    buffer_done(&traps);
+    if (problems > 0) {
+        printf("NOT OK: %zu problem%s\n", problems, problems == 1 ? "" : "s");
         return CLI_EXIT_RUNTIME;
-    printf("configuration OK\n");
+    }
+    if (unreadable > 0)
+        printf("configuration OK, but %zu file%s cannot be read\n", unreadable,
+               unreadable == 1 ? "" : "s");
+    else
+        printf("configuration OK\n");
     return CLI_EXIT_OK;
 }
 
@@ -203,35 +323,6 @@ verb_state_show(const struct agent_options *options)
     return CLI_EXIT_OK;
 }
 
-/* Says which input reads the path, or why none does. */
-static bool
-explain_inputs(const struct agent_options *options, const char *path, const struct stat *about)
-{
-    bool read = false;
-    for (size_t i = 0; i < options->files_count && !read; i++) {
-        const struct agent_files_options *input = &options->files[i];
-        const char *refusal = input_refuses(input, options->top.state_dir, path);
-        bool matched = false;
-        for (size_t k = 0; k < input->paths.count; k++)
-            matched |= glob_match(input->paths.items[k], path);
-        int64_t age_ms = clock_wall_ms() - (int64_t)about->st_mtim.tv_sec * 1000;
-        if (!matched)
-            printf("input '%s': no path matches\n", input->name);
-        else if (refusal != NULL)
-            printf("input '%s': matches, but %s\n", input->name, refusal);
-        else if (input->ignore_older > 0 && age_ms > (int64_t)input->ignore_older)
-            printf("input '%s': matches, but it was not written for longer than ignore_older (read "
-                   "on if it is known)\n",
-                   input->name);
-        else {
-            printf("input '%s': reads it into topic '%s'\n", input->name,
-                   input->topic[0] == '\0' ? options->kafka.topic : input->topic);
-            read = true;
-        }
-    }
-    return read;
-}
-
 static void
 explain_state(const struct agent_options *options, const char *path, int fd,
               const struct stat *about)
@@ -272,32 +363,35 @@ explain_state(const struct agent_options *options, const char *path, int fd,
 int
 verb_explain(const struct agent_options *options, const char *path)
 {
-    struct stat about;
     char absolute[PATH_MAX];
     if (path[0] != '/' && realpath(path, absolute) != NULL)
         path = absolute;
-    if (stat(path, &about) != 0) {
-        printf("%s: %s\n", path, strerror(errno));
-        return CLI_EXIT_RUNTIME;
-    }
-    printf("%s: %lld bytes\n", path, (long long)about.st_size);
-    if (!S_ISREG(about.st_mode)) {
-        printf("it is no regular file and is not read\n");
-        return CLI_EXIT_OK;
-    }
-    bool read = explain_inputs(options, path, &about);
+    struct buffer text;
+    buffer_init(&text, REPORT_MAX);
+    struct explain explain;
+    bool there = explain_init(&explain, options->top.state_dir, path, &text);
+    bool read = false;
+    for (size_t i = 0; there && i < options->files_count && !read; i++)
+        read = explain_input(&explain, &options->files[i],
+                             options->files[i].topic[0] == '\0' ? options->kafka.topic
+                                                                : options->files[i].topic,
+                             &text);
+    if (there)
+        printf("%s: %lld bytes\n", path, (long long)explain.about.st_size);
+    printf("%s", buffer_string(&text));
+    buffer_done(&text);
+    if (!there)
+        return explain.about.st_mode == 0 ? CLI_EXIT_RUNTIME : CLI_EXIT_OK;
     int fd = reader_open(path);
-    if (fd < 0) {
-        printf("it cannot be opened: %s\n", strerror(errno));
+    if (fd < 0)
         return CLI_EXIT_OK;
-    }
     char head[1024];
     ssize_t got = pread(fd, head, sizeof(head), 0);
     if (got > 0 && memchr(head, '\0', (size_t)got) != NULL)
         printf(
             "it looks binary (a zero byte in its first 1024) and is not read unless it is known\n");
     if (read)
-        explain_state(options, path, fd, &about);
+        explain_state(options, path, fd, &explain.about);
     (void)close(fd);
     return CLI_EXIT_OK;
 }
