@@ -148,12 +148,12 @@ check_inputs(const struct agent_options *options, size_t *unreadable)
         fine = check_input(&counted);
     }
     *unreadable = counted.unreadable;
-    struct owned *owned;
-    struct owned *next;
-    HASH_ITER(hh, counted.owned, owned, next)
-    {
-        HASH_DEL(counted.owned, owned);
+    struct owned *owned = counted.owned; /* the table's first leads to all, in order of birth */
+    HASH_CLEAR(hh, counted.owned);
+    while (owned != NULL) {
+        struct owned *next = owned->hh.next;
         free(owned);
+        owned = next;
     }
     return fine;
 }

@@ -407,3 +407,18 @@ def test_a_topic_of_tiny_requests_does_not_stop_another(kafka, topic, logs, make
     arrive(kafka, topic, 1, agent)
     assert agent.metric("tailrace_agent_producer_restarts_total") < 10
     agent.stop()
+
+
+def test_an_event_that_no_part_size_helps_waits_with_a_reason(kafka, topic, logs, make_agent):
+    tiny = kafka.topic("tiny", max_message_bytes=300)
+    agent = make_agent(kafka.servers, topic, [
+        {"name": "a", "paths": [str(logs / "a.log")]},
+        {"name": "tiny", "paths": [str(logs / "tiny.log")], "topic": tiny}])
+    agent.start(wait="ready")
+    assert agent.metric("tailrace_agent_paused", topic=tiny, reason="size") == 0
+    append(logs / "tiny.log", os.urandom(1000).hex().encode())
+    append(logs / "a.log", b"a1")
+    agent.wait_metric("tailrace_agent_paused", 1, topic=tiny, reason="size")
+    assert "max.message.bytes" in json.dumps(agent.status()), agent.status()
+    arrive(kafka, topic, 1, agent)
+    agent.stop()
