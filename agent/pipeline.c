@@ -739,31 +739,26 @@ on_ask(sd_event_source *source, int fd, uint32_t revents, void *context)
 
 /* On the endpoint's thread. */
 static void
-show(struct pipeline *pipeline, const char *question, struct http_response *response)
-{
-    struct err err;
-    if (ask_loop(pipeline->ask, question, &response->body, &err))
-        return;
-    response->status = 503;
-    response->content_type = "text/plain; charset=utf-8";
-    buffer_clear(&response->body);
-    buffer_format(&response->body, "%s\n", err.text);
-}
-
-static void
 show_status(void *context, const struct http_request *request, struct http_response *response)
 {
+    struct pipeline *pipeline = context;
     const char *path = http_query(request, "path");
+    if (path != NULL && path[0] != '/') {
+        response->status = 400;
+        buffer_format(&response->body, "path must be absolute; it is '%s'\n", path);
+        return;
+    }
     response->content_type = "application/json";
-    show(context, path == NULL ? "" : path, response);
+    http_ask(pipeline->ask, path == NULL ? "" : path, response);
 }
 
 static void
 show_page(void *context, const struct http_request *request, struct http_response *response)
 {
     (void)request;
+    struct pipeline *pipeline = context;
     response->content_type = "text/html; charset=utf-8";
-    show(context, "page", response);
+    http_ask(pipeline->ask, "page", response);
 }
 
 /* --- start --- */

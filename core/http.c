@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "core/ask.h"
 #include "core/assert.h"
 #include "core/health.h"
 #include "core/metrics.h"
@@ -402,6 +403,18 @@ unsigned
 http_port(const struct http *http)
 {
     return http->port;
+}
+
+void
+http_ask(struct ask *ask, const char *question, struct http_response *response)
+{
+    struct err err;
+    if (ask_loop(ask, question, &response->body, &err))
+        return;
+    response->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+    response->content_type = "text/plain; charset=utf-8";
+    buffer_clear(&response->body);
+    buffer_format(&response->body, "%s\n", err.text);
 }
 
 void

@@ -11,6 +11,7 @@
 #include "core/buffer.h"
 #include "core/err.h"
 
+struct ask;
 struct health;
 struct http;
 struct http_request;
@@ -44,6 +45,9 @@ bool http_new(struct http **out, const char *listen, struct metrics *metrics, st
 bool http_check_listen(const char *listen, struct err *err) MUST_CHECK;
 void http_free(struct http *http); /* waits for running handlers; NULL is fine */
 unsigned http_port(const struct http *http);
+
+/* Fills the answer with what the data loop says; 503 and the reason when it does not answer. */
+void http_ask(struct ask *ask, const char *question, struct http_response *response);
 
 /* Appends text with & < > " ' made harmless. */
 void http_escape_html(struct buffer *out, const char *text);

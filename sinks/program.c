@@ -76,31 +76,21 @@ program_open(struct program *program, bool once, void (*reload)(void *), struct 
 }
 
 static void
-answer_page(struct program *program, const char *question, struct http_response *response)
-{
-    struct err err;
-    if (ask_loop(program->ask, question, &response->body, &err))
-        return;
-    response->status = 503;
-    response->content_type = "text/plain; charset=utf-8";
-    buffer_clear(&response->body);
-    buffer_format(&response->body, "%s\n", err.text);
-}
-
-static void
 on_status(void *context, const struct http_request *request, struct http_response *response)
 {
     (void)request;
+    const struct program *program = context;
     response->content_type = "application/json";
-    answer_page(context, "status", response);
+    http_ask(program->ask, "status", response);
 }
 
 static void
 on_page(void *context, const struct http_request *request, struct http_response *response)
 {
     (void)request;
+    const struct program *program = context;
     response->content_type = "text/html; charset=utf-8";
-    answer_page(context, "page", response);
+    http_ask(program->ask, "page", response);
 }
 
 bool
