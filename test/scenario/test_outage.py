@@ -285,7 +285,7 @@ def test_a_topic_that_was_deleted_and_made_anew_is_read_from_its_start(stack, ka
     kafka.wait_committed(group, topic)
     stack.delete_topic(kafka.name, topic)
     wait_for("the sink to hear that the topic is gone",
-             lambda: sink.logged("topic does not exist"), 30)
+             lambda: sink.logged(f"topic '{topic}' does not exist"), 30)
     stack.create_topic(kafka.name, topic, 1)
     # More than before: the old place in the log is a place in the new one.
     kafka.produce(topic, [(event_key(number, 2), event_value(f"new {number}"))
