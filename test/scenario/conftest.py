@@ -57,6 +57,20 @@ def folder(request):
 
 
 @pytest.fixture
+def logs(folder):
+    """A folder for the files that an agent tails."""
+    path = folder / "logs"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def topic(kafka):
+    """A topic of its own for one test, on the single broker."""
+    return kafka.topic("agent")
+
+
+@pytest.fixture
 def seed():
     """Printed by a failing test; TAILRACE_SEED repeats a run."""
     value = int(os.environ.get("TAILRACE_SEED") or random.SystemRandom().randrange(1 << 32))

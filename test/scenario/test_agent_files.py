@@ -5,23 +5,9 @@ import json
 import os
 import time
 
-import pytest
-
 from inputs import append, generate
 from oracle import Tally, expected_by_place, expected_numbered, message_of, place_key
 from wait import stays, wait_for
-
-
-@pytest.fixture
-def logs(folder):
-    path = folder / "logs"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def topic(kafka):
-    return kafka.topic("agent")
 
 
 def read(kafka, topic):
