@@ -29,6 +29,7 @@
 #include "agent/inputs/files.h"
 #include "agent/inputs/watch.h"
 #include "agent/reader.h"
+#include "agent/reload.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "agent/status.h"
@@ -600,57 +601,6 @@ on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *cont
     return 0;
 }
 
-static const struct agent_files_options *
-options_by_name(const struct agent_options *options, const char *name)
-{
-    for (size_t i = 0; i < options->files_count; i++)
-        if (strcmp(options->files[i].name, name) == 0)
-            return &options->files[i];
-    return NULL;
-}
-
-static bool
-add_input(struct agent *agent, const struct agent_files_options *options, struct err *err)
-{
-    struct input *input;
-    if (!input_new(&input, agent, options, err))
-        return false;
-    struct input **end = &agent->inputs;
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = input;
-    return true;
-}
-
-/* Inputs follow the new options: gone, changed, added. */
-static void
-apply_inputs(struct pipeline *pipeline, const struct agent_options *next)
-{
-    struct agent *agent = &pipeline->agent;
-    struct err err;
-    for (struct input *input = agent->inputs, *after; input != NULL; input = after) {
-        after = input->next;
-        const struct agent_files_options *options = options_by_name(next, input->name);
-        if (options == NULL) {
-            log_info("input '%s' is removed", input->name);
-            (void)input_remove(agent, input); /* the tick goes on with it */
-            continue;
-        }
-        bool same = agent_files_equal(input->options, options);
-        if (!same)
-            log_info("input '%s' is changed", input->name);
-        if (!input_apply(agent, input, options, &err))
-            log_error("input '%s': %s", input->name, err.text);
-    }
-    for (size_t i = 0; i < next->files_count; i++) {
-        if (input_named(agent, next->files[i].name) != NULL)
-            continue;
-        log_info("input '%s' is added", next->files[i].name);
-        if (!add_input(agent, &next->files[i], &err))
-            log_error("%s", err.text);
-    }
-}
-
 static void
 note_reload(struct pipeline *pipeline, bool fine)
 {
@@ -658,43 +608,6 @@ note_reload(struct pipeline *pipeline, bool fine)
     metrics_set(metrics, pipeline->reload_fine, fine ? 1 : 0);
     if (fine)
         metrics_set(metrics, pipeline->reload_time, (double)clock_wall_ms() / 1000);
-}
-
-static void
-reload(struct pipeline *pipeline)
-{
-    struct agent *agent = &pipeline->agent;
-    struct options *loaded;
-    struct err err;
-    note_reload(pipeline, false);
-    if (!options_load(&loaded, &agent_options_schema, pipeline->config_path, &err)) {
-        log_error("the configuration is kept as it was: %s", err.text);
-        return;
-    }
-    if (!agent_options_check(loaded, &err)) {
-        log_error("the configuration is kept as it was: %s", err.text);
-        options_free(loaded);
-        return;
-    }
-    const struct agent_options *next = options_root(loaded);
-    struct buffer names;
-    buffer_init(&names, 65536);
-    if (options_need_restart(agent->loaded, loaded, &names)) {
-        for (size_t i = 0; i < names.size; i++)
-            if (names.bytes[i] == '\n')
-                names.bytes[i] = ' ';
-        log_warn("these options take effect only after a restart: %s", buffer_string(&names));
-    }
-    buffer_done(&names);
-    log_setup("tailrace-agent", (enum log_level)next->log.level, (enum log_format)next->log.format);
-    /* What cannot be reloaded stays as it was at the start, however often it is reloaded: that is
-     * why `agent->options` stays; inputs without a topic of their own keep theirs, too. */
-    apply_inputs(pipeline, next);
-    options_free(pipeline->reloaded);
-    pipeline->reloaded = loaded;
-    discover_soon(agent);
-    note_reload(pipeline, true);
-    log_info("the configuration is reloaded");
 }
 
 static int
@@ -707,7 +620,8 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *co
         return 0;
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
                      (unsigned long long)(clock_monotonic_ns() / 1000));
-    reload(pipeline);
+    bool fine = reload_run(&pipeline->agent, pipeline->config_path, &pipeline->reloaded);
+    note_reload(pipeline, fine);
     accept_clock(pipeline);
     (void)sd_notify(0, "READY=1");
     return 0;
@@ -932,7 +846,7 @@ start(struct pipeline *pipeline, struct err *err)
     if (!allocate(pipeline, err) || !delivery_init(agent, err))
         return false;
     for (size_t i = 0; i < agent->options->files_count; i++)
-        if (!add_input(agent, &agent->options->files[i], err))
+        if (!reload_add_input(agent, &agent->options->files[i], err))
             return false;
     struct err why;
     if (!watch_new(&pipeline->watch, &why))
