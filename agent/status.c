@@ -83,7 +83,8 @@ file_json(const struct agent *agent, const struct file *file, struct buffer *out
     json_text(out, "path", file->path);
     buffer_text(out, ",");
     json_text(out, "input", file->input->name);
-    buffer_format(out, ",\"state\":\"%s\",\"size\":%llu", state_names[file_shown_state(file)],
+    buffer_format(out, ",\"state\":\"%s\",\"inode\":%llu,\"size\":%llu",
+                  state_names[file_shown_state(file)], (unsigned long long)file->inode,
                   (unsigned long long)file->size);
     if (generation != NULL) {
         char text[GENERATION_TEXT_SIZE];
