@@ -27,6 +27,7 @@
 #include "agent/agent.h"
 #include "agent/delivery.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/held.h"
 #include "agent/inputs/watch.h"
 #include "agent/reader.h"
 #include "agent/reload.h"
@@ -569,6 +570,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     if (agent->once && !pipeline->stopping)
         state_sync(agent->state); /* cuts may have been decided */
     bool drained = agent->producer == NULL || producer_waiting(agent->producer) == 0;
+    drained &= !held_is_saving(agent);
     if (pipeline->stopping && (drained || clock_monotonic_ms() >= pipeline->stop_at_ms))
         return sd_event_exit(pipeline->event, 0);
     arm(pipeline->tick, pipeline->stopping ? 20 : agent->once ? 100 : TICK_MS);
@@ -585,7 +587,8 @@ begin_stop(struct pipeline *pipeline, const char *why)
     log_info("stopping: %s", why);
     (void)sd_notify(0, "STOPPING=1");
     pipeline->stopping = true;
-    bool reached = pipeline->kafka_reason[0] == '\0';
+    held_save_all(&pipeline->agent);
+    bool reached = pipeline->kafka_reason[0] == '\0' || held_is_saving(&pipeline->agent);
     pipeline->stop_at_ms = clock_monotonic_ms() + (reached ? STOP_GRACE_MS : STOP_GRACE_BLIND_MS);
     arm(pipeline->tick, 0);
 }
@@ -843,7 +846,7 @@ start(struct pipeline *pipeline, struct err *err)
     if (pipeline->stopping)
         return true; /* it never had the state, so there is nothing to stop in order */
     health_set(pipeline->health, HEALTH_LOCAL, "state", NULL);
-    if (!allocate(pipeline, err) || !delivery_init(agent, err))
+    if (!allocate(pipeline, err) || !delivery_init(agent, err) || !held_new(agent, err))
         return false;
     for (size_t i = 0; i < agent->options->files_count; i++)
         if (!reload_add_input(agent, &agent->options->files[i], err))
@@ -897,12 +900,10 @@ log_start(const struct pipeline *pipeline)
                  rd_kafka_version_str(), settings.bootstrap_servers,
                  settings.servers_from_environment ? " (from KAFKA_BOOTSTRAP_SERVERS)" : "",
                  settings.protocol_from_environment ? " (KAFKA_SECURITY_PROTOCOL)" : "");
-    struct buffer traps;
-    buffer_init(&traps, 65536);
-    kafka_version_traps(rd_kafka_version(), KAFKA_PRODUCER, &traps);
-    for (const char *line = buffer_string(&traps); *line != '\0'; line += strcspn(line, "\n") + 1)
-        log_info("%.*s", (int)strcspn(line, "\n"), line);
-    buffer_done(&traps);
+    size_t at = 0;
+    const char *trap;
+    while ((trap = kafka_version_trap(rd_kafka_version(), KAFKA_PRODUCER, &at)) != NULL)
+        log_info("librdkafka %s: %s", rd_kafka_version_str(), trap);
     log_info("memory for events %zu bytes in slabs, %d records at once",
              slab_pool_size(agent->pool), RECORDS_MAX);
 }

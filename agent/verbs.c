@@ -266,11 +266,10 @@ verb_check(const struct agent_options *options, bool connect)
            settings.servers_from_environment ? ", from KAFKA_BOOTSTRAP_SERVERS" : "");
     if (connect)
         problems += check_connection(options);
-    struct buffer traps;
-    buffer_init(&traps, 65536);
-    kafka_version_traps(rd_kafka_version(), KAFKA_PRODUCER, &traps);
-    printf("%s", buffer_string(&traps));
-    buffer_done(&traps);
+    size_t at = 0;
+    const char *trap;
+    while ((trap = kafka_version_trap(rd_kafka_version(), KAFKA_PRODUCER, &at)) != NULL)
+        printf("librdkafka %s: %s\n", rd_kafka_version_str(), trap);
     if (problems > 0) {
         printf("NOT OK: %zu problem%s\n", problems, problems == 1 ? "" : "s");
         return CLI_EXIT_RUNTIME;

@@ -235,8 +235,8 @@ kafka_conf_new(rd_kafka_conf_t **out, const struct kafka_common_options *options
     return true;
 }
 
-void
-kafka_version_traps(int version, enum kafka_role role, struct buffer *out)
+const char *
+kafka_version_trap(int version, enum kafka_role role, size_t *at)
 {
     /* Versions are 0xMMmmrrpp. Sources: librdkafka's CHANGELOG.md, its issue 4312, and our own
      * trials. */
@@ -261,9 +261,12 @@ kafka_version_traps(int version, enum kafka_role role, struct buffer *out)
          "compression is dropped silently when a broker or proxy does not offer Produce version 0 "
          "(compare wire bytes with message bytes)"},
     };
-    for (size_t i = 0; i < sizeof(traps) / sizeof(traps[0]); i++)
+    while (*at < sizeof(traps) / sizeof(traps[0])) {
+        size_t i = (*at)++;
         if (version < traps[i].fixed_in && (traps[i].roles & role) != 0)
-            buffer_format(out, "librdkafka %s: %s\n", rd_kafka_version_str(), traps[i].text);
+            return traps[i].text;
+    }
+    return NULL;
 }
 
 const char *

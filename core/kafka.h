@@ -56,9 +56,9 @@ bool kafka_conf_new(rd_kafka_conf_t **out, const struct kafka_common_options *op
 
 enum kafka_role { KAFKA_PRODUCER = 1, KAFKA_CONSUMER = 2 };
 
-/* Appends a sentence per known trap of this librdkafka version (rd_kafka_version()), one a line,
- * for `check` and the start-up log. Nothing for a version without. */
-void kafka_version_traps(int version, enum kafka_role role, struct buffer *out);
+/* The known traps of a librdkafka version (rd_kafka_version()), for `check` and the start-up log,
+ * one sentence a call: `*at` is 0 at first. NULL: no more. */
+const char *kafka_version_trap(int version, enum kafka_role role, size_t *at);
 
 /* Our advice for errors people meet, NULL when there is none: "is the topic spelt right? …". */
 const char *kafka_advice(rd_kafka_resp_err_t code);

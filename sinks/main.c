@@ -88,12 +88,10 @@ log_start(const struct program *program)
              rd_kafka_version_str(), settings.bootstrap_servers,
              settings.servers_from_environment ? " (from KAFKA_BOOTSTRAP_SERVERS)" : "",
              program->options->kafka.group_id);
-    struct buffer traps;
-    buffer_init(&traps, REPORT_MAX);
-    kafka_version_traps(rd_kafka_version(), KAFKA_CONSUMER, &traps);
-    for (const char *line = buffer_string(&traps); *line != '\0'; line += strcspn(line, "\n") + 1)
-        log_info("%.*s", (int)strcspn(line, "\n"), line);
-    buffer_done(&traps);
+    size_t at = 0;
+    const char *trap;
+    while ((trap = kafka_version_trap(rd_kafka_version(), KAFKA_CONSUMER, &at)) != NULL)
+        log_info("librdkafka %s: %s", rd_kafka_version_str(), trap);
 }
 
 static int

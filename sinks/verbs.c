@@ -33,8 +33,11 @@ verbs_check(struct program *program, void (*reload)(void *), size_t *problems, s
     buffer_init(&report, REPORT_MAX);
     bool fine = program_open(program, false, reload, err);
     *problems = fine && connect ? pipeline_check(program->pipeline, &report) : 0;
-    kafka_version_traps(rd_kafka_version(), KAFKA_CONSUMER, &report);
     fputs(buffer_string(&report), stdout);
+    size_t at = 0;
+    const char *trap;
+    while ((trap = kafka_version_trap(rd_kafka_version(), KAFKA_CONSUMER, &at)) != NULL)
+        printf("librdkafka %s: %s\n", rd_kafka_version_str(), trap);
     buffer_done(&report);
     program_close(program);
     if (fine && *problems == 0)

@@ -122,23 +122,28 @@ properties_pass_through_but_not_those_with_a_guarantee(void **state)
     }
 }
 
+/* Is there a trap with this word in it? */
+static bool
+names_trap(int version, enum kafka_role role, const char *word)
+{
+    size_t at = 0;
+    const char *trap;
+    while ((trap = kafka_version_trap(version, role, &at)) != NULL)
+        if (strstr(trap, word) != NULL)
+            return true;
+    return false;
+}
+
 static void
 traps_are_named_for_old_versions_only(void **state)
 {
     (void)state;
-    struct buffer out;
-    buffer_init(&out, 4096);
-    kafka_version_traps(0x020002ff, KAFKA_PRODUCER, &out);
-    assert_non_null(strstr(buffer_string(&out), "idempotent"));
-    assert_null(strstr(buffer_string(&out), "cooperative rebalance"));
-    kafka_version_traps(0x020002ff, KAFKA_CONSUMER, &out);
-    assert_non_null(strstr(buffer_string(&out), "cooperative rebalance"));
-    assert_non_null(strstr(buffer_string(&out), "SCRAM"));
-    buffer_clear(&out);
-    kafka_version_traps(0x021000ff, KAFKA_PRODUCER, &out);
-    kafka_version_traps(0x021000ff, KAFKA_CONSUMER, &out);
-    assert_int_equal(out.size, 0);
-    buffer_done(&out);
+    assert_true(names_trap(0x020002ff, KAFKA_PRODUCER, "idempotent"));
+    assert_false(names_trap(0x020002ff, KAFKA_PRODUCER, "cooperative rebalance"));
+    assert_true(names_trap(0x020002ff, KAFKA_CONSUMER, "cooperative rebalance"));
+    assert_true(names_trap(0x020002ff, KAFKA_CONSUMER, "SCRAM"));
+    assert_false(names_trap(0x021000ff, KAFKA_PRODUCER, ""));
+    assert_false(names_trap(0x021000ff, KAFKA_CONSUMER, ""));
 }
 
 int
