@@ -43,6 +43,8 @@ extern const struct metric_family agent_metric_families[METRIC_COUNT];
 struct agent;
 struct file;
 struct moved;
+struct held;
+struct held_files;
 
 struct lane {
     struct slab_share share;
@@ -126,6 +128,7 @@ struct file {
     bool failed;               /* some batch of it must be read again */
     bool listed;               /* its path still leads to it */
     bool deleted;              /* no path leads to it */
+    struct held *held;         /* it is deleted, and this is how it is kept; owned by held.c */
     bool queued;
     bool flush_end;           /* the unterminated last line is to be shipped */
     uint64_t last_read_ms;    /* of the last successful read */
@@ -179,6 +182,7 @@ struct agent {
     size_t file_count, open_count, open_max;
 
     struct moved *moved; /* paths that were rotated since the last look; owned by match.c */
+    struct held_files *held_files; /* deleted files; owned by held.c */
 
     char *read_buffer; /* TAIL_SIZE_MAX bytes of overlap, then what is cut */
     size_t read_size;  /* of the part behind the overlap */

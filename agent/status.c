@@ -10,6 +10,7 @@
 #include "agent/delivery.h"
 #include "agent/explain.h"
 #include "agent/inputs/file.h"
+#include "agent/inputs/held.h"
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/http.h"
@@ -96,6 +97,10 @@ file_json(const struct agent *agent, const struct file *file, struct buffer *out
     buffer_format(out, ",\"listed\":%s,\"deleted\":%s,", file->listed ? "true" : "false",
                   file->deleted ? "true" : "false");
     json_text(out, "reason", file_reason(agent, file));
+    if (held_reason(file) != NULL) {
+        buffer_text(out, ",");
+        json_text(out, "held", held_reason(file));
+    }
     buffer_text(out, "}");
 }
 

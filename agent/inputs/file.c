@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/inputs/files.h"
+#include "agent/inputs/held.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
@@ -122,6 +123,7 @@ file_free(struct agent *agent, struct file *file)
     ASSERT(file->first == NULL);
     ASSERT(file->unanswered == 0);
 
+    held_leave(agent, file);
     schedule_remove(agent, file);
     file_close(agent, file);
     file_unlist(agent, file);
@@ -235,7 +237,7 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
 {
     uint64_t size = (uint64_t)about->st_size;
     int64_t modified_ns = stat_modified_ns(about);
-    file->deleted = about->st_nlink == 0;
+    file->deleted = about->st_nlink == 0 || file->held != NULL;
     if (size == file->size && modified_ns == file->modified_ns)
         return;
     file->modified_ns = modified_ns;

@@ -13,6 +13,7 @@
 #include "agent/delivery.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/glob.h"
+#include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
 #include "agent/inputs/watch.h"
 #include "agent/reader.h"
@@ -87,7 +88,8 @@ topic_name_of(const struct agent *agent, const struct agent_files_options *optio
 static void
 add_zeros(struct metrics *metrics, const char *input)
 {
-    static const char *const losses[] = {"deleted", "truncated", "shorter", "vanished"};
+    static const char *const losses[] = {"deleted",  "truncated",        "shorter",
+                                         "vanished", "held_deleted_max", "compressed"};
     static const char *const refusals[] = {"binary", "own_data"};
     static const char *const lives[] = {"new", "truncated", "ambiguous"};
     for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++)
@@ -312,8 +314,8 @@ is_link_to_listed(const struct agent *agent, const char *path)
 
 /* May anybody still write to the open file? A lease for reading is refused while somebody has it
  * open for writing. Leases are for the file's owner, or CAP_LEASE: without them only time tells. */
-static bool
-may_be_written(int fd, int64_t quiet_ms, bool deleted)
+bool
+files_may_be_written(int fd, int64_t quiet_ms, bool deleted)
 {
     if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
         (void)fcntl(fd, F_SETLEASE, F_UNLCK);
@@ -331,7 +333,7 @@ goes_on_in_copy(struct agent *agent, struct file *file, const char *path)
     struct stat about;
     const struct generation *generation = file->generation;
     if (file->state != FILE_ACTIVE || file->fd < 0 || generation->committed < CONTENT_SIZE_MIN ||
-        fstat(file->fd, &old) != 0 || old.st_nlink > 0 || may_be_written(file->fd, 0, true))
+        fstat(file->fd, &old) != 0 || old.st_nlink > 0 || files_may_be_written(file->fd, 0, true))
         return false;
     int fd = reader_open(path);
     if (fd < 0)
@@ -358,6 +360,7 @@ path_was_taken(struct agent *agent, struct file *file)
 {
     if (file->first != NULL || (file->state == FILE_ACTIVE && file->fd >= 0)) {
         file_unlist(agent, file);
+        held_look(agent, file);
         return;
     }
     if (file->generation != NULL)
@@ -435,6 +438,7 @@ check_unseen(struct agent *agent, struct file *file)
         file_free(agent, file); /* looked for among its siblings right below */
         return;
     }
+    held_look(agent, file);
     schedule_file(agent, file);
 }
 
@@ -488,6 +492,7 @@ files_discover(struct agent *agent, struct watch *watch)
         if (file->listed && file->round != agent->round)
             check_unseen(agent, file);
     }
+    held_attach(agent);
     match_finds(agent, &discovery.finds);
     finds_done(&discovery.finds);
     for (struct input *input = agent->inputs; input != NULL && whole; input = input->next) {
@@ -624,7 +629,7 @@ consider_release(struct agent *agent, struct file *file)
     file_seen(agent, file, &about);
     int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;
     if (file->state != FILE_ACTIVE || file->queued || file->first != NULL ||
-        quiet_ms < RELEASE_QUIET_MS || may_be_written(file->fd, quiet_ms, file->deleted))
+        quiet_ms < RELEASE_QUIET_MS || files_may_be_written(file->fd, quiet_ms, file->deleted))
         return;
     struct generation *generation = file->generation;
     if (generation->committed < (uint64_t)about.st_size) {
@@ -636,7 +641,7 @@ consider_release(struct agent *agent, struct file *file)
     char path[PATH_MAX];
     int length = snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
     ssize_t size = length > 0 ? readlink(link, path, sizeof(path) - 1) : -1;
-    bool deleted = about.st_nlink == 0;
+    bool deleted = about.st_nlink == 0 || file->held != NULL;
     if (size > 0 && !deleted) {
         path[size] = '\0';
         (void)generation_set_path(generation, path);
@@ -713,7 +718,6 @@ void
 files_tick(struct agent *agent)
 {
     uint64_t now_ms = clock_monotonic_ms();
-    uint64_t held = 0;
     reap_ended(agent);
     for (struct file *file = agent->files, *next; file != NULL; file = next) {
         next = file->next;
@@ -722,8 +726,6 @@ files_tick(struct agent *agent)
             schedule_file(agent, file);
         }
         if (file->state == FILE_ACTIVE && !file->listed && file->fd >= 0) {
-            if (file->deleted)
-                held += file->size;
             consider_release(agent, file);
             continue;
         }
@@ -740,8 +742,7 @@ files_tick(struct agent *agent)
         if (!input->removed || !input_remove(agent, input))
             publish_input(agent, input, now_ms);
     }
-    metrics_set(agent->metrics, metrics_series(agent->metrics, METRIC_HELD_DELETED, NULL),
-                (double)held);
+    held_tick(agent);
     if (!agent->clock_is_wrong)
         forget_old(agent);
 }
@@ -757,7 +758,7 @@ files_state_is_durable(struct agent *agent)
 bool
 files_all_done(struct agent *agent)
 {
-    bool done = true;
+    bool done = !held_is_searching(agent);
     bool busy = false;
     for (const struct file *file = agent->files; file != NULL; file = file->next) {
         bool open = file->state == FILE_ENDED ||
@@ -779,6 +780,7 @@ void
 files_done(struct agent *agent)
 {
     match_done(agent);
+    held_free(agent);
     for (struct file *file = agent->files; file != NULL; file = file->next) {
         while (file->first != NULL) {
             struct batch *batch = file->first;

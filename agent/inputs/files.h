@@ -33,6 +33,9 @@ void files_tick(struct agent *agent);
 /* Everything that was waiting for the state may go on. */
 void files_state_is_durable(struct agent *agent);
 
+/* May anybody still write to the open file? Where nobody can tell, time does. */
+bool files_may_be_written(int fd, int64_t quiet_ms, bool deleted);
+
 /* Why `path` is read by the input or is not: NULL when it matches, else a literal. */
 const char *input_refuses(const struct agent_files_options *options, const char *state_dir,
                           const char *path);

@@ -20,6 +20,7 @@
 
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/held.h"
 #include "agent/reader.h"
 #include "agent/state.h"
 #include "core/assert.h"
@@ -438,7 +439,7 @@ match_siblings(struct agent *agent, bool by_content)
         }
         bool looked = (by_content && at->committed < CONTENT_SIZE_MIN) ||
                       search_siblings(agent, at, input, by_content);
-        if (by_content && looked && at->file == NULL)
+        if (by_content && looked && at->file == NULL && !held_finds(agent, at, input))
             give_up(agent, at, input);
     }
 }
