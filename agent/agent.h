@@ -63,6 +63,16 @@ enum pause {
     PAUSE_NONE = PAUSE_REASONS,
 };
 
+/* A topic that refuses large requests gets smaller ones: at most `size` bytes of a lane are under
+ * way at once. It grows again by itself while nothing is refused. */
+struct request_limit {
+    size_t size;         /* 0: none */
+    uint64_t grow_at_ms; /* not before it is more tried */
+    uint64_t wait_ms;    /* from one such try to the next; longer when they fail */
+    bool grown;          /* since the last refusal */
+    bool proven;         /* a request that needed this size was taken */
+};
+
 struct topic {
     char *name;
     size_t index;
@@ -75,10 +85,10 @@ struct topic {
     uint32_t turn;            /* of `spread` */
     uint64_t paused_until_ms; /* 0: not paused */
     uint64_t pause_ms;        /* backoff so far */
-    bool one_by_one;          /* it refuses even the smallest batches: a record a request */
-    char reason[256];         /* why, for people; "" is fine */
-    enum pause pause;         /* the same for the metric: TOPIC, PERMISSION, LEADER or NONE */
-    bool too_large;           /* some file waits for PAUSE_SIZE */
+    struct request_limit limit;
+    char reason[256]; /* why, for people; "" is fine */
+    enum pause pause; /* the same for the metric: TOPIC, PERMISSION, LEADER or NONE */
+    bool too_large;   /* some file waits for PAUSE_SIZE */
     metric paused[PAUSE_REASONS];
 };
 
@@ -88,6 +98,9 @@ struct batch {
     uint64_t start, end;
     uint64_t start_hash, end_hash; /* of the bytes before */
     uint32_t records, reported, failed;
+    size_t size;       /* of its records */
+    size_t limit_size; /* of its topic, when it was sent */
+    bool alone;        /* nothing else could be in its request */
     uint64_t sent_ms;
     struct batch *next;
 };
@@ -111,19 +124,15 @@ struct file {
     uint64_t device, inode;
     uint64_t size;
     int64_t modified_ns;
-    uint64_t read;       /* next byte to cut */
-    uint64_t read_hash;  /* of the up to 64 bytes before it */
-    uint64_t scanned;    /* no '\n' from `read` to here */
-    uint64_t small_from; /* from this event on parts are `small_size` long, to its line's end */
-    uint32_t small_size; /* 0: none */
+    uint64_t read;      /* next byte to cut */
+    uint64_t read_hash; /* of the up to 64 bytes before it */
+    uint64_t scanned;   /* no '\n' from `read` to here */
     struct batch *first, *last;
-    uint32_t unanswered; /* records of all its batches */
-    int32_t partition;   /* of the batches that are under way; kept until none is */
-    bool refused_small;  /* too large by Kafka's word, though they were not */
-    bool refused_large;
-    bool least; /* from `least_from` it was sent in the smallest parts there are */
-    uint64_t least_from;
-    uint64_t refused_until_ms; /* those were refused, too: not tried before; 0: they were not */
+    uint32_t unanswered;       /* records of all its batches */
+    int32_t partition;         /* of the batches that are under way; kept until none is */
+    uint64_t refused_at;       /* an event that was refused alone */
+    uint32_t refused_size;     /* it is to be cut into such parts; 0: it is not */
+    uint64_t refused_until_ms; /* parts cannot be smaller: not tried before; 0: they can */
     uint64_t refused_wait_ms;  /* backoff so far */
     bool failed;               /* some batch of it must be read again */
     bool listed;               /* its path still leads to it */
@@ -196,10 +205,8 @@ struct agent {
     uint64_t own_log_device, own_log_inode; /* what stderr is, when it is a file */
     struct buffer scratch;
 
-    bool sending;          /* the producer takes records */
-    bool small_batches;    /* the producer is to be replaced by one with smaller requests */
-    bool smallest_batches; /* its requests are as small as all topics have to bear */
-    bool kafka_is_away;    /* no broker can be reached */
+    bool sending;       /* the producer takes records */
+    bool kafka_is_away; /* no broker can be reached */
     bool clock_is_wrong;
     bool once;
     uint64_t events_total, bytes_total, skipped_total, lost_total; /* for the summary of `once` */

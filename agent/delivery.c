@@ -10,14 +10,17 @@
 #include "agent/inputs/files.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
+#include "agent/state.h"
 #include "core/assert.h"
 #include "core/clock.h"
 #include "core/kafka.h"
 
 #define PAUSE_FIRST_MS 500
 #define PAUSE_LAST_MS 30000
-#define SMALL_PART_MIN 256      /* below it an event is not refused for its size */
-#define LARGE_RECORD_SIZE 65536 /* a refused batch of smaller records is too large as a whole */
+#define LIMIT_FIRST (2 * SLAB_SIZE) /* twice the first limit of a topic that refuses a request */
+#define LIMIT_LAST 1000000          /* batch.size of the library: no request is larger */
+#define LIMIT_WAIT_FIRST_MS 1000
+#define LIMIT_WAIT_LAST_MS 60000
 #define REFUSED_FIRST_MS 1000
 #define REFUSED_LAST_MS 60000
 
@@ -133,8 +136,10 @@ commit_front(struct agent *agent, struct file *file)
                             (double)(clock_monotonic_ms() - batch->sent_ms) / 1000.0);
             input->topic->pause_ms = 0;
         }
-        if (file->least && file->generation->committed > file->least_from) {
-            file->least = false;
+        struct request_limit *limit = &input->topic->limit;
+        if (limit->size > 0 && batch->limit_size == limit->size && batch->size > limit->size / 2)
+            limit->proven = true;
+        if (file->refused_wait_ms != 0 && file->generation->committed > file->refused_at) {
             file->refused_wait_ms = 0;
             file->reason = NULL;
         }
@@ -144,6 +149,26 @@ commit_front(struct agent *agent, struct file *file)
         file->behind_since_ms = 0;
 }
 
+/* The first of its batches is an event that was refused alone: cut it, before it is sent again. */
+static void
+decide_parts(struct agent *agent, struct file *file)
+{
+    struct generation *generation = file->generation;
+    const struct batch *batch = file->first;
+    uint32_t size = file->refused_size;
+    file->refused_size = 0;
+    if (file->refused_at < batch->start || file->refused_at >= batch->end)
+        return; /* something before it failed, too: it will be refused again */
+    uint64_t to = generation->parts.size > 0 && file->refused_at < generation->parts.to
+                      ? generation->parts.to
+                      : batch->end;
+    generation->parts = (struct parts){.from = file->refused_at, .to = to, .size = size};
+    state_put_progress(agent->state, generation); /* the parts so far are behind it */
+    state_put_parts(agent->state, generation);
+    generation->durable_at = state_sequence(agent->state);
+    state_sync(agent->state);
+}
+
 /* All batches of the file are answered and one failed: from there it is read again. */
 static void
 rewind_file(struct agent *agent, struct file *file)
@@ -151,19 +176,8 @@ rewind_file(struct agent *agent, struct file *file)
     ASSERT(file->first != NULL);
     ASSERT(file->unanswered == 0);
 
-    /* Small records alone were too large: it was their number. */
-    struct topic *topic = file->input->topic;
-    if (file->refused_small && !file->refused_large && !agent->smallest_batches) {
-        agent->small_batches = true;
-    } else if (file->refused_small && !file->refused_large && !topic->one_by_one) {
-        topic->one_by_one = true; /* the other topics do not pay for it */
-        agent_say(agent, LOG_LEVEL_WARN,
-                  "topic '%s' refuses small requests: its events go one by one, slowly; raise its "
-                  "max.message.bytes and restart",
-                  topic->name);
-    }
-    file->refused_small = false;
-    file->refused_large = false;
+    if (file->refused_size > 0)
+        decide_parts(agent, file);
     reader_seek(file, file->first->start, file->first->start_hash);
     uint64_t resent = 0;
     while (file->first != NULL) {
@@ -202,60 +216,98 @@ settle(struct agent *agent, struct file *file)
         files_settled(agent, file);
 }
 
-/* Was it refused though nothing can be made smaller? Then only somebody else can help. */
-static bool
-is_refused_for_good(struct agent *agent, struct file *file, uint64_t offset,
-                    rd_kafka_resp_err_t error)
+/* It cannot be made smaller: only somebody else can help. */
+static void
+wait_refused(struct agent *agent, struct file *file, const rd_kafka_message_t *message)
 {
-    if (!file->least || offset != file->least_from)
-        return false;
+    bool too_large = message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
     file->refused_wait_ms =
         file->refused_wait_ms == 0 ? REFUSED_FIRST_MS : file->refused_wait_ms * 2;
     if (file->refused_wait_ms > REFUSED_LAST_MS)
         file->refused_wait_ms = REFUSED_LAST_MS;
     file->refused_until_ms = clock_monotonic_ms() + file->refused_wait_ms;
-    file->reason = "Kafka refuses an event even in parts of 256 bytes: "
-                   "raise max.message.bytes of the topic";
+    file->reason = too_large ? "Kafka refuses an event even in parts of 256 bytes: raise "
+                               "max.message.bytes of the topic"
+                             : "Kafka calls an event invalid, even in parts of 256 bytes: the "
+                               "broker's log says why";
     agent_say(agent, LOG_LEVEL_WARN,
               "'%s' waits: topic '%s' refuses its event at byte %llu even in parts of %d bytes "
-              "(%s); raise max.message.bytes of the topic",
-              file->path, file->input->topic->name, (unsigned long long)offset, SMALL_PART_MIN,
-              rd_kafka_err2str(error));
-    return true;
+              "(%s); %s",
+              file->path, file->input->topic->name, (unsigned long long)file->refused_at,
+              PARTS_SIZE_MIN, rd_kafka_err2str(message->err),
+              too_large ? "raise max.message.bytes of the topic" : "the broker's log says why");
 }
 
-/* The event at `offset` was refused for its size: next time it goes in parts of half its size. */
+/* An event was refused in a request of its own: next time it goes in parts. */
 static void
-halve(struct agent *agent, struct file *file, const rd_kafka_message_t *message)
+event_refused(struct agent *agent, struct file *file, const rd_kafka_message_t *message)
 {
-    struct topic *topic = file->input->topic;
     const char *key = message->key;
     char text[17] = "";
     memcpy(text, key + 3 + GENERATION_TEXT_SIZE + 1, 16);
-    uint64_t offset = strtoull(text, NULL, 16);
-    if (message->len < LARGE_RECORD_SIZE && !topic->one_by_one &&
-        message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        file->refused_small = true;
+    file->refused_at = strtoull(text, NULL, 16);
+    const struct parts *parts = &file->generation->parts;
+    bool is_part =
+        parts->size > 0 && file->refused_at >= parts->from && file->refused_at < parts->to;
+    if (is_part && parts->size <= PARTS_SIZE_MIN) {
+        wait_refused(agent, file, message);
         return;
     }
-    file->refused_large = true;
-    if (is_refused_for_good(agent, file, offset, message->err)) {
-        file->small_from = offset; /* the same again, later */
-        file->small_size = SMALL_PART_MIN;
+    size_t half = (is_part ? parts->size : message->len) / 2;
+    file->refused_size = half < PARTS_SIZE_MIN ? PARTS_SIZE_MIN : (uint32_t)half;
+}
+
+/* A request was refused that may have held more than one record: the next ones are smaller. */
+static void
+limit_shrink(struct agent *agent, struct topic *topic, const struct batch *batch,
+             rd_kafka_resp_err_t error)
+{
+    struct request_limit *limit = &topic->limit;
+    if (batch->limit_size != limit->size)
+        return; /* of a time before this limit */
+    if (limit->size == 0 && limit->wait_ms == 0)
+        agent_say(
+            agent, LOG_LEVEL_WARN,
+            "topic '%s' refuses requests (%s): it gets smaller ones, which is slow; raise its "
+            "max.message.bytes",
+            topic->name, rd_kafka_err2str(error));
+    size_t size = limit->size == 0 ? LIMIT_FIRST : limit->size;
+    if (batch->size < size)
+        size = batch->size;
+    limit->size = size / 2 == 0 ? 1 : size / 2;
+    limit->wait_ms = limit->wait_ms == 0 ? LIMIT_WAIT_FIRST_MS
+                     : limit->grown      ? limit->wait_ms * 2
+                                         : limit->wait_ms;
+    if (limit->wait_ms > LIMIT_WAIT_LAST_MS)
+        limit->wait_ms = LIMIT_WAIT_LAST_MS;
+    limit->grow_at_ms = clock_monotonic_ms() + limit->wait_ms;
+    limit->grown = false;
+    limit->proven = false;
+}
+
+static void
+limit_grow(struct agent *agent, struct topic *topic, uint64_t now_ms)
+{
+    struct request_limit *limit = &topic->limit;
+    if (limit->size == 0 || !limit->proven || now_ms < limit->grow_at_ms)
         return;
+    if (limit->grown)
+        limit->wait_ms = LIMIT_WAIT_FIRST_MS;
+    limit->grown = true;
+    limit->proven = false;
+    limit->grow_at_ms = now_ms + limit->wait_ms;
+    limit->size *= 2;
+    if (limit->size > LIMIT_LAST) {
+        limit->size = 0;
+        agent_say(agent, LOG_LEVEL_INFO, "topic '%s' gets requests of full size again",
+                  topic->name);
     }
-    uint32_t half = (uint32_t)(message->len / 2);
-    if (half < SMALL_PART_MIN)
-        half = SMALL_PART_MIN;
-    if (file->small_size != 0 && file->small_from <= offset && file->small_size <= half)
-        return;
-    if (file->small_size == 0 || offset < file->small_from)
-        file->small_from = offset;
-    file->small_size = half;
-    if (half == SMALL_PART_MIN) {
-        file->least = true;
-        file->least_from = file->small_from;
-    }
+}
+
+bool
+topic_limit_allows(const struct topic *topic, const struct lane *lane)
+{
+    return topic->limit.size == 0 || lane->share.records == 0;
 }
 
 static void
@@ -271,7 +323,10 @@ record_failed(struct agent *agent, struct batch *batch, const rd_kafka_message_t
     file->failed = true;
     switch (classify(message->err)) {
     case ANSWER_TOO_LARGE:
-        halve(agent, file, message);
+        if (batch->alone)
+            event_refused(agent, file, message);
+        else
+            limit_shrink(agent, topic, batch, message->err);
         break;
     case ANSWER_TOPIC:
         topic_pause(agent, topic, message->err);
@@ -317,16 +372,21 @@ batch_send(struct agent *agent, struct batch *batch)
         return;
     }
     uint32_t records = batch->records;
+    const struct topic *topic = file->input->topic;
+    batch->limit_size = topic->limit.size;
+    batch->alone = topic->limit.size > 0 && records == 1 && batch->slab->share->records == 0;
+    batch->size = 0;
+    for (uint32_t i = 0; i < records; i++)
+        batch->size += agent->messages[i].len;
     file->unanswered += records;
     agent->records_waiting += records;
     slab_sent(batch->slab, records);
-    producer_send(agent->producer, file->input->topic->index, agent->messages, records);
+    producer_send(agent->producer, topic->index, agent->messages, records);
     /* A record that was not taken has its answer now. The array is only reused after this loop. */
     for (uint32_t i = 0; i < records; i++)
         if (agent->messages[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
             if (agent->messages[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
-                agent_say(agent, LOG_LEVEL_WARN, "librdkafka's queue is full: %s",
-                          file->input->topic->name);
+                agent_say(agent, LOG_LEVEL_WARN, "librdkafka's queue is full: %s", topic->name);
             delivery_answered(agent, &agent->messages[i]);
         }
 }
@@ -433,6 +493,7 @@ topics_tick(struct agent *agent)
     uint64_t now_ms = clock_monotonic_ms();
     for (size_t i = 0; i < agent->topic_count; i++) {
         struct topic *topic = agent->topics[i];
+        limit_grow(agent, topic, now_ms);
         if (topic->paused_until_ms == 0 || topic->paused_until_ms > now_ms)
             continue;
         topic->paused_until_ms = 0;

@@ -30,6 +30,9 @@ void topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t e
 void topics_tick(struct agent *agent);
 void topics_publish(struct agent *agent); /* as metrics */
 
+/* May a batch go to the lane now, when the topic takes small requests only? */
+bool topic_limit_allows(const struct topic *topic, const struct lane *lane);
+
 /* The partition for the file's next batch. The topic must be known. */
 int32_t topic_partition(struct topic *topic, const struct file *file, bool spread);
 

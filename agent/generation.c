@@ -167,6 +167,8 @@ generation_commit(struct generation *generation, uint64_t offset, uint64_t tail_
     generation->cut_count -= behind;
     memmove(generation->cuts, generation->cuts + behind,
             generation->cut_count * sizeof(generation->cuts[0]));
+    if (generation->parts.size > 0 && generation->parts.to <= offset)
+        generation->parts = (struct parts){0};
 }
 
 bool

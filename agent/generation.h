@@ -19,10 +19,20 @@
 #define CONTENT_SIZE_MIN 64 /* committed bytes below which content alone proves nothing */
 #define CHECKPOINTS_MAX 8   /* the newest, and older ones at growing distance */
 #define CUTS_MAX 4          /* ends of unterminated lines, decided and not yet committed */
+#define PARTS_SIZE_MIN 256  /* a refused event is cut no smaller */
 
 struct checkpoint {
     uint64_t offset;
     uint64_t hash; /* of the up to TAIL_SIZE_MAX bytes before it */
+};
+
+/* An event that Kafka refused for its size, from its first byte to the end of what was sent as one
+ * record, goes in parts of `size` escaped bytes. Like a cut it is on disk before the first of them
+ * is sent, so that the same bytes are cut into the same parts whenever they are read again. Only
+ * what was refused while nothing behind it was under way is cut: what Kafka has keeps its id. */
+struct parts {
+    uint64_t from, to;
+    uint32_t size; /* 0: there is no such event */
 };
 
 struct file;
@@ -37,6 +47,7 @@ struct generation {
     uint32_t checkpoint_count;
     uint32_t cut_count;
     uint64_t cuts[CUTS_MAX]; /* ascending, all above `committed` */
+    struct parts parts;      /* of the event at `committed`, or just behind it */
 
     /* Hints: where it was last seen. */
     uint64_t device, inode;

@@ -54,8 +54,7 @@
 #define STUCK_AFTER_MS 30000
 #define CLOCK_TOLERANCE_MS (2 * 60 * 1000) /* that a clock may be set back by */
 #define LOCK_RETRY_MS 500
-#define BATCH_SIZE_MIN 16384 /* for one topic's sake, requests of all get no smaller */
-#define OPEN_FILES_KEPT 64   /* descriptors for everything that is no input */
+#define OPEN_FILES_KEPT 64 /* descriptors for everything that is no input */
 
 const struct metric_family agent_metric_families[METRIC_COUNT] = {
 #define METRIC METRIC_FAMILY
@@ -79,9 +78,8 @@ struct pipeline {
     uint64_t last_discover_ms, discover_cost_ms, sweep_cost_ms;
     uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
     char kafka_reason[256];
-    bool restarting; /* the producer had a fatal error: drained, then replaced */
-    int freed_fd;    /* an eventfd: the old producer is gone */
-    size_t batch_size;
+    bool restarting;        /* the producer had a fatal error: drained, then replaced */
+    int freed_fd;           /* an eventfd: the old producer is gone */
     int64_t clock_least_ms; /* what the state saw last, less a tolerance: no time is before it */
     bool discovered;        /* every input was looked through at least once */
     bool stopping;
@@ -380,13 +378,6 @@ on_producer(sd_event_source *source, int fd, uint32_t revents, void *context)
     struct agent *agent = &pipeline->agent;
     uint64_t epoch = agent->epoch;
     producer_serve(agent->producer);
-    if (agent->small_batches && !pipeline->restarting) {
-        agent->small_batches = false;
-        size_t size = pipeline->batch_size == 0 ? 1000000 : pipeline->batch_size;
-        pipeline->batch_size = size / 2 < BATCH_SIZE_MIN ? BATCH_SIZE_MIN : size / 2;
-        agent->smallest_batches = pipeline->batch_size == BATCH_SIZE_MIN;
-        restart_producer(pipeline, "a topic takes only smaller batches");
-    }
     retire_producer(pipeline);
     if (agent->epoch != epoch)
         wake(agent);
@@ -401,7 +392,6 @@ start_producer(struct pipeline *pipeline, struct err *err)
         .memory = slab_pool_size(agent->pool),
         .records = RECORDS_MAX,
         .message_max = agent->part_max + ENVELOPE_SIZE_MAX + EVENT_ID_SIZE,
-        .batch_size = pipeline->batch_size,
     };
     if (limits.message_max < 1000000)
         limits.message_max = 1000000; /* the library's own default */

@@ -126,13 +126,11 @@ configure(rd_kafka_conf_t **out, const struct agent_options *options,
     char records[32];
     char kbytes[32];
     char message_max[32];
-    char batch_size[32];
     /* Twice what the slabs can hold: the library's queue must never be what says no. */
     int sizes[] = {
         snprintf(records, sizeof(records), "%zu", limits->records * 2),
         snprintf(kbytes, sizeof(kbytes), "%zu", limits->memory / 512),
         snprintf(message_max, sizeof(message_max), "%zu", limits->message_max + MESSAGE_SLACK),
-        snprintf(batch_size, sizeof(batch_size), "%zu", limits->batch_size),
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         ASSERT(sizes[i] > 0 && sizes[i] < 32);
@@ -152,8 +150,6 @@ configure(rd_kafka_conf_t **out, const struct agent_options *options,
         {"statistics.interval.ms", STATISTICS_EVERY_MS, "the agent reads them itself"},
     };
     size_t count = 10;
-    if (limits->batch_size > 0)
-        fixed[count++] = (struct kafka_property){"batch.size", batch_size, "a topic refused more"};
     if (!has_property(options, "linger.ms") && !has_property(options, "queue.buffering.max.ms"))
         fixed[count++] = (struct kafka_property){"linger.ms", "20", ""};
     if (!has_property(options, "reconnect.backoff.max.ms"))

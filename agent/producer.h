@@ -21,7 +21,6 @@ struct producer_limits {
     size_t memory;      /* bytes of payload that can be under way */
     size_t records;     /* records that can be under way */
     size_t message_max; /* bytes of the largest record */
-    size_t batch_size;  /* of one request per partition; 0: the library's own */
 };
 
 /* What the last look at the cluster said about a topic. */

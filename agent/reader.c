@@ -190,8 +190,14 @@ encode_next(struct file *file, const struct chunk *chunk, const struct envelope 
     out = put(out, envelope->after_offset, envelope->after_offset_size);
 
     size_t part_max = generation->part_size;
-    if (file->small_size > 0 && offset >= file->small_from)
-        part_max = file->small_size;
+    const struct parts *parts = &generation->parts;
+    if (parts->size > 0 && offset >= parts->from && offset < parts->to) {
+        part_max = parts->size;
+        if (parts->to - offset <= size) {
+            size = (size_t)(parts->to - offset);
+            ends = true;
+        }
+    }
     bool mid_line = offset > 0 && bytes[-1] != '\n';
     enum cut_result result =
         cutter_next(bytes, size, mid_line, ends, part_max, out, room - fixed, event);
@@ -199,8 +205,6 @@ encode_next(struct file *file, const struct chunk *chunk, const struct envelope 
         return result;
     out = put_end(out + event->escaped, event);
     event_id_format(key, envelope->generation, offset, generation_hash(bytes, event->size));
-    if (file->small_size > 0 && offset >= file->small_from && event->taken > event->size)
-        file->small_size = 0; /* the line that was refused is done */
     message->key = key;
     message->key_len = EVENT_ID_SIZE;
     message->payload = value;
@@ -218,6 +222,14 @@ tail_hash(const struct chunk *chunk, size_t at)
     return generation_hash(chunk->bytes + at - size, size);
 }
 
+/* Is it at an event that goes in parts? Then one is under way at a time. */
+static bool
+is_in_parts(const struct file *file)
+{
+    const struct parts *parts = &file->generation->parts;
+    return parts->size > 0 && file->read < parts->to; /* what is before it is empty lines */
+}
+
 /* Fills one batch from the chunk and sends it. The result says why it ended. */
 static enum cut_result
 fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct batch *batch,
@@ -229,16 +241,25 @@ fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct b
     enum cut_result result = CUT_ROOM;
     if (!envelope_init(&envelope, agent, file))
         result = CUT_MORE; /* memory is short: nothing is taken */
-    uint32_t records_max = file->input->topic->one_by_one ? 1 : MESSAGES_MAX;
+    uint32_t records_max = is_in_parts(file) ? 1 : MESSAGES_MAX;
+    size_t limit_size = file->input->topic->limit.size;
+    size_t fill_start = batch->slab->fill;
     while (result == CUT_ROOM && batch->records < records_max &&
            agent->records_waiting + batch->records < RECORDS_MAX) {
         rd_kafka_message_t *message = &agent->messages[batch->records];
         *message = (rd_kafka_message_t){.partition = partition, ._private = batch};
         struct cut_event event;
+        size_t fill = batch->slab->fill;
         uint64_t offset = chunk->offset + chunk->at;
         bool mid_line = offset > 0 && chunk->bytes[(ptrdiff_t)chunk->at - 1] != '\n';
         result = encode_next(file, chunk, &envelope, batch->slab, message, &event);
         if (result == CUT_EVENT) {
+            if (limit_size > 0 && batch->records > 0 &&
+                batch->slab->fill - fill_start > limit_size) {
+                batch->slab->fill = fill; /* it goes with the next request */
+                result = CUT_ROOM;
+                break;
+            }
             batch->records++;
         } else if (result == CUT_EMPTY) {
             if (!mid_line) {
@@ -269,6 +290,7 @@ send_step(struct agent *agent, struct file *file, struct chunk *chunk, int32_t p
     if (batch == NULL)
         return STEP_BLOCKED;
     size_t fill = slab->fill;
+    bool was_in_parts = is_in_parts(file);
     enum cut_result result = fill_batch(agent, file, chunk, batch, partition);
     uint32_t records = batch->records;
     bool advanced = batch->end > batch->start;
@@ -281,6 +303,8 @@ send_step(struct agent *agent, struct file *file, struct chunk *chunk, int32_t p
         return STEP_BLOCKED;
     if (result == CUT_MORE)
         return STEP_DONE;
+    if (records > 0 && (file->input->topic->limit.size > 0 || was_in_parts))
+        return STEP_BLOCKED; /* until it is answered */
     if (records == MESSAGES_MAX || agent->records_waiting >= RECORDS_MAX)
         return STEP_NEXT; /* room is left, only the tables are full */
     bool was_empty = fill == 0 && !advanced;
@@ -297,7 +321,8 @@ send_chunk(struct agent *agent, struct file *file, struct chunk *chunk, int32_t 
     enum step step = STEP_NEXT;
     while (step == STEP_NEXT || step == STEP_WIDE) {
         bool wide = step == STEP_WIDE;
-        if (file->input->topic->one_by_one && lane->share.records > 0)
+        if (!topic_limit_allows(file->input->topic, lane) ||
+            (file->first != NULL && is_in_parts(file)))
             return READ_BLOCKED;
         if (!slab_share_allows_records(agent->pool, &lane->share, agent->records_waiting,
                                        RECORDS_MAX))
@@ -320,13 +345,16 @@ static bool
 probe(struct agent *agent, struct file *file, struct err *err, enum read_outcome *outcome)
 {
     *outcome = READ_IDLE;
-    uint64_t part_size = file->small_size > 0 ? file->small_size : file->generation->part_size;
+    const struct generation *generation = file->generation;
+    uint64_t part_size = is_in_parts(file) ? generation->parts.size : generation->part_size;
     if (file->scanned <= file->read || file->flush_end)
         return true;
     /* A cut decides like a newline does. */
-    for (uint32_t i = 0; i < file->generation->cut_count; i++)
-        if (file->generation->cuts[i] > file->read && file->generation->cuts[i] <= file->size)
+    for (uint32_t i = 0; i < generation->cut_count; i++)
+        if (generation->cuts[i] > file->read && generation->cuts[i] <= file->size)
             return true;
+    if (is_in_parts(file) && generation->parts.to <= file->size)
+        return true;
     ssize_t got = pread(file->fd, agent->read_buffer, READ_SIZE, (off_t)file->scanned);
     if (got < 0) {
         (void)err_errno(err, ERR_RETRY, errno, "read '%.300s'", file->path);

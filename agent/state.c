@@ -39,6 +39,7 @@ enum record_type {
     RECORD_FORGET,
     RECORD_INPUT,
     RECORD_TIME, /* wall clock, and whether the owner stopped in order */
+    RECORD_PARTS,
 };
 
 struct seen_input {
@@ -211,7 +212,21 @@ load_generation(struct loader *loader, struct journal_fields *fields, struct err
     return true;
 }
 
-/* PROGRESS, CUT or FORGET of a generation; false when it is not known or means nonsense. */
+static bool
+load_parts(struct generation *generation, struct journal_fields *fields)
+{
+    struct parts parts;
+    parts.from = journal_take_number(fields, 8);
+    parts.to = journal_take_number(fields, 8);
+    parts.size = (uint32_t)journal_take_number(fields, 4);
+    if (fields->failed || parts.from >= parts.to || parts.to <= generation->committed ||
+        parts.size < PARTS_SIZE_MIN)
+        return false;
+    generation->parts = parts;
+    return true;
+}
+
+/* PROGRESS, CUT, PARTS or FORGET of a generation; false when it is not known or means nonsense. */
 static bool
 load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
 {
@@ -232,6 +247,8 @@ load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
         return !fields->failed && offset > generation->committed &&
                generation_add_cut(generation, offset);
     }
+    if (type == RECORD_PARTS)
+        return load_parts(generation, fields);
     struct generation read = {0};
     take_position(fields, &read);
     uint64_t tail_hash = journal_take_number(fields, 8);
@@ -282,6 +299,7 @@ load_record(struct loader *loader, const struct journal_record *record, struct e
         return load_generation(loader, &fields, err);
     case RECORD_PROGRESS:
     case RECORD_CUT:
+    case RECORD_PARTS:
     case RECORD_FORGET:
         return load_change(loader, record->type, &fields);
     case RECORD_INPUT:
@@ -691,6 +709,18 @@ append_record(struct state *state, struct buffer *out, enum record_type type,
 }
 
 static void
+append_parts(struct state *state, struct buffer *out, const struct generation *generation)
+{
+    struct buffer payload;
+    buffer_init(&payload, JOURNAL_RECORD_MAX);
+    put_id(&payload, generation);
+    journal_put_number(&payload, generation->parts.from, 8);
+    journal_put_number(&payload, generation->parts.to, 8);
+    journal_put_number(&payload, generation->parts.size, 4);
+    append_record(state, out, RECORD_PARTS, &payload);
+}
+
+static void
 append_generation(struct state *state, struct buffer *out, const struct generation *generation)
 {
     struct buffer payload;
@@ -712,6 +742,8 @@ append_generation(struct state *state, struct buffer *out, const struct generati
     journal_put_text(&payload, generation->input);
     journal_put_text(&payload, generation->path);
     append_record(state, out, RECORD_GENERATION, &payload);
+    if (generation->parts.size > 0)
+        append_parts(state, out, generation);
 }
 
 void
@@ -739,6 +771,12 @@ state_put_cut(struct state *state, const struct generation *generation, uint64_t
     put_id(&payload, generation);
     journal_put_number(&payload, offset, 8);
     append_record(state, &state->pending, RECORD_CUT, &payload);
+}
+
+void
+state_put_parts(struct state *state, const struct generation *generation)
+{
+    append_parts(state, &state->pending, generation);
 }
 
 void

@@ -42,6 +42,7 @@ void state_free(struct state *state); /* NULL is fine; does not write */
 void state_put_generation(struct state *state, const struct generation *generation);
 void state_put_progress(struct state *state, const struct generation *generation);
 void state_put_cut(struct state *state, const struct generation *generation, uint64_t offset);
+void state_put_parts(struct state *state, const struct generation *generation);
 void state_forget(struct state *state, const struct generation *generation);
 void state_put_input(struct state *state, const char *input);
 bool state_input_seen(const struct state *state, const char *input);

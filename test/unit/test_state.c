@@ -120,6 +120,8 @@ what_was_durable_comes_back(void **context)
     state_put_progress(world->state, a);
     assert_true(generation_add_cut(a, 180));
     state_put_cut(world->state, a, 180);
+    a->parts = (struct parts){.from = 150, .to = 170, .size = PARTS_SIZE_MIN};
+    state_put_parts(world->state, a);
     state_forget(world->state, c);
     make_durable(world);
     world_close(world);
@@ -138,6 +140,9 @@ what_was_durable_comes_back(void **context)
     assert_int_equal(read->inode, 101);
     assert_int_equal(read->cut_count, 1);
     assert_int_equal(read->cuts[0], 180);
+    assert_int_equal(read->parts.from, 150);
+    assert_int_equal(read->parts.to, 170);
+    assert_int_equal(read->parts.size, PARTS_SIZE_MIN);
     assert_true(state_input_seen(world->state, "seen"));
     assert_false(state_input_seen(world->state, "other"));
     assert_null(find(&world->catalog, "/var/log/c"));
