@@ -52,6 +52,19 @@ generation_id_format(struct generation_id id, char out[GENERATION_TEXT_SIZE])
     put_hex(out + 8, id.random, 16);
 }
 
+bool
+generation_id_parse(const char *text, struct generation_id *id)
+{
+    char digits[GENERATION_TEXT_SIZE + 1] = "";
+    if (strspn(text, "0123456789abcdef") < GENERATION_TEXT_SIZE)
+        return false;
+    memcpy(digits, text, GENERATION_TEXT_SIZE);
+    id->random = strtoull(digits + 8, NULL, 16);
+    digits[8] = '\0';
+    id->birth_seconds = (uint32_t)strtoul(digits, NULL, 16);
+    return true;
+}
+
 void
 event_id_format(char out[EVENT_ID_SIZE], const char generation[GENERATION_TEXT_SIZE],
                 uint64_t offset, uint64_t hash)

@@ -23,6 +23,8 @@ struct generation_id {
  * */
 struct generation_id generation_id_new(void);
 void generation_id_format(struct generation_id id, char out[GENERATION_TEXT_SIZE]);
+/* False when `text` does not begin with its lower-case hex digits. */
+bool generation_id_parse(const char *text, struct generation_id *id);
 
 /* Writes EVENT_ID_SIZE bytes and no terminator. */
 void event_id_format(char out[EVENT_ID_SIZE], const char generation[GENERATION_TEXT_SIZE],
