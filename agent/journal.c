@@ -96,11 +96,13 @@ journal_next(struct journal_reader *reader, struct journal_record *out)
         reader->at = next == NULL ? reader->size : (size_t)(next - reader->bytes);
     }
     /* Zeros at the end are preallocated room, not damage. */
-    size_t tail = start;
-    while (tail < reader->size && reader->bytes[tail] == 0)
-        tail++;
-    if (tail < reader->size) {
-        reader->damaged += reader->size - start;
+    size_t end = reader->size;
+    while (end > start && reader->bytes[end - 1] == 0)
+        end--;
+    while (start < end && reader->bytes[start] == 0)
+        start++;
+    if (end > start) {
+        reader->damaged += end - start;
         reader->holes++;
     }
     return false;

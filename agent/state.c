@@ -1,58 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state.c: see state.h. The helper thread owns the file while `busy`; everything else is the
- * owner's. */
+ * owner's. What was put is kept until it is on the disk: a job that fails is put back, or
+ * replaced by everything anew. */
 #include "agent/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include "agent/journal.h"
-#include "core/assert.h"
+#include "agent/state_file.h"
+#include "agent/state_load.h"
 #include "core/buffer.h"
 #include "core/clock.h"
 
-#define STATE_VERSION 1
-#define RESERVE_SIZE (256 * 1024) /* preallocated: progress goes on when the disk is full */
 #define COMPACT_SIZE_MIN (4 * 1024 * 1024) /* below it compaction is not worth a file */
 #define COMPACT_RATIO 4
+#define COMPACT_AGAIN_MS 60000 /* after one that failed: appending goes on meanwhile */
 #define PENDING_SIZE_MAX ((size_t)1024 * 1024 * 1024) /* a snapshot of some million files */
-#define KEPT_SIZE_MAX ((size_t)256 * 1024) /* behind a job that the full disk does not take */
-#define INPUT_TEXT_MAX 160
-#define PATH_TEXT_MAX 4096
-
-enum record_type {
-    RECORD_HEADER = 1, /* version, machine, file system */
-    RECORD_GENERATION,
-    RECORD_PROGRESS,
-    RECORD_CUT,
-    RECORD_FORGET,
-    RECORD_INPUT,
-    RECORD_TIME, /* wall clock, and whether the owner stopped in order */
-    RECORD_PARTS,
-};
-
-struct seen_input {
-    char *name;
-    struct seen_input *next;
-};
-
-enum job_result { JOB_DONE, JOB_AGAIN, JOB_REWRITE };
+#define KEPT_SIZE_MAX ((size_t)256 * 1024) /* that waits for the disk; more of it is a snapshot */
+#define STOP_ROUNDS 5 /* one under way, what is pending, the mark; a full disk wants a snapshot */
 
 struct state {
-    char *folder;
-    int folder_fd;
-    int lock_fd;
     struct catalog *catalog;
     struct seen_input *inputs;
     bool damaged; /* records were lost: no input can be said to be new */
@@ -62,415 +37,40 @@ struct state {
     uint64_t sequence;     /* of the last put */
     uint64_t durable;
     uint64_t known_size; /* of the file when the helper was last done */
-    bool rewrite;        /* the file is not to be trusted: write a new one */
+    uint64_t live_size;  /* a snapshot is at most so large */
+    bool rewrite;        /* only a snapshot says it all */
+    bool snapshot_next;  /* there is no room to append */
+    bool marked;         /* the last record on the disk is that of an orderly stop */
+    uint64_t compact_after_ms;
     int64_t last_wall_ms;
 
-    /* Shared with the helper, under the lock; the job's parts are the helper's while `busy`. */
+    /* The job: the helper's while `busy`. */
+    struct buffer taken;    /* what was pending when it was handed over */
+    struct buffer snapshot; /* everything that lives, instead of it */
+    bool job_is_snapshot, job_rewrites, job_marks;
+    uint64_t job_sequence, job_live_size;
+    enum state_written result;
+    struct err result_err;
+    struct state_file file;
+
+    /* Shared with the helper, under the lock. */
     pthread_t thread;
     bool thread_runs;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool busy, stopping;
     bool finished; /* a job is done and not reaped */
-    struct buffer job;
-    bool job_compacts;
-    bool job_kept; /* bytes that could not be appended, to be tried again */
-    uint64_t job_sequence;
-    enum job_result result;
-    struct err result_err;
-    int fd;
-    uint64_t size;
     int event_fd;
 };
 
-/* --- reading --- */
-
-/* Generations by id, while a journal is read. */
-struct id_table {
-    struct generation **slots;
-    size_t mask;
-    size_t count;
-};
-
-static struct generation **
-id_slot(const struct id_table *table, struct generation_id id)
-{
-    size_t at = (size_t)id.random & table->mask;
-    while (table->slots[at] != NULL && (table->slots[at]->id.random != id.random ||
-                                        table->slots[at]->id.birth_seconds != id.birth_seconds))
-        at = (at + 1) & table->mask;
-    return &table->slots[at];
-}
-
-static bool
-id_table_grow(struct id_table *table)
-{
-    if (table->slots != NULL && table->count * 2 <= table->mask)
-        return true;
-    struct id_table bigger = {.mask = table->slots == NULL ? 255 : table->mask * 2 + 1};
-    bigger.slots = calloc(bigger.mask + 1, sizeof(struct generation *));
-    if (bigger.slots == NULL)
-        return false;
-    for (size_t i = 0; table->slots != NULL && i <= table->mask; i++)
-        if (table->slots[i] != NULL)
-            *id_slot(&bigger, table->slots[i]->id) = table->slots[i];
-    bigger.count = table->count;
-    free(table->slots);
-    *table = bigger;
-    return true;
-}
-
-struct loader {
-    struct catalog *catalog;
-    struct id_table table;
-    struct seen_input **inputs; /* NULL: not wanted */
-    uint64_t machine, file_system;
-    struct state_report *report;
-};
-
-static struct generation_id
-take_id(struct journal_fields *fields)
-{
-    struct generation_id id;
-    id.birth_seconds = (uint32_t)journal_take_number(fields, 4);
-    id.random = journal_take_number(fields, 8);
-    return id;
-}
-
-static void
-take_position(struct journal_fields *fields, struct generation *generation)
-{
-    generation->committed = journal_take_number(fields, 8);
-    generation->head_size = (uint32_t)journal_take_number(fields, 2);
-    generation->head_hash = journal_take_number(fields, 8);
-    generation->size = journal_take_number(fields, 8);
-    generation->seen_seconds = (int64_t)journal_take_number(fields, 8);
-}
-
-/* What a later use relies on: a record that is whole but means nonsense is refused, too. */
-static bool
-generation_is_sane(const struct generation *generation)
-{
-    if (generation->head_size > HEAD_SIZE_MAX || generation->checkpoint_count == 0 ||
-        generation->checkpoints[0].offset != generation->committed ||
-        generation->committed > INT64_MAX)
-        return false;
-    for (uint32_t i = 1; i < generation->checkpoint_count; i++)
-        if (generation->checkpoints[i].offset >= generation->checkpoints[i - 1].offset)
-            return false;
-    for (uint32_t i = 0; i < generation->cut_count; i++)
-        if (generation->cuts[i] <= (i == 0 ? generation->committed : generation->cuts[i - 1]))
-            return false;
-    return true;
-}
-
-static bool
-load_generation(struct loader *loader, struct journal_fields *fields, struct err *err)
-{
-    struct generation read = {.id = take_id(fields)};
-    take_position(fields, &read);
-    read.part_size = (uint32_t)journal_take_number(fields, 4);
-    read.device = journal_take_number(fields, 8);
-    read.inode = journal_take_number(fields, 8);
-    read.birth_ns = (int64_t)journal_take_number(fields, 8);
-    uint64_t points = journal_take_number(fields, 1);
-    for (uint64_t i = 0; i < points && i < CHECKPOINTS_MAX; i++) {
-        read.checkpoints[i].offset = journal_take_number(fields, 8);
-        read.checkpoints[i].hash = journal_take_number(fields, 8);
-    }
-    read.checkpoint_count = (uint32_t)points;
-    uint64_t cuts = journal_take_number(fields, 1);
-    for (uint64_t i = 0; i < cuts && i < CUTS_MAX; i++)
-        read.cuts[i] = journal_take_number(fields, 8);
-    read.cut_count = (uint32_t)cuts;
-    char input[INPUT_TEXT_MAX];
-    char path[PATH_TEXT_MAX];
-    journal_take_text(fields, input, sizeof(input));
-    journal_take_text(fields, path, sizeof(path));
-    if (fields->failed || points > CHECKPOINTS_MAX || cuts > CUTS_MAX || read.part_size == 0 ||
-        !generation_is_sane(&read))
-        return false;
-
-    if (!id_table_grow(&loader->table))
-        return err_errno(err, ERR_STOP, ENOMEM, "load the state");
-    struct generation **slot = id_slot(&loader->table, read.id);
-    struct generation *generation = *slot;
-    if (generation == NULL) {
-        generation = generation_add(loader->catalog, read.id, input, path);
-        if (generation == NULL)
-            return err_errno(err, ERR_STOP, ENOMEM, "load the state");
-        *slot = generation;
-        loader->table.count++;
-    } else if (!generation_set_path(generation, path)) {
-        return err_errno(err, ERR_STOP, ENOMEM, "load the state");
-    }
-    read.path = generation->path;
-    read.input = generation->input;
-    read.next = generation->next;
-    read.previous = generation->previous;
-    *generation = read;
-    return true;
-}
-
-static bool
-load_parts(struct generation *generation, struct journal_fields *fields)
-{
-    struct parts parts;
-    parts.from = journal_take_number(fields, 8);
-    parts.to = journal_take_number(fields, 8);
-    parts.size = (uint32_t)journal_take_number(fields, 4);
-    if (fields->failed || parts.from >= parts.to || parts.to <= generation->committed ||
-        parts.size < PARTS_SIZE_MIN)
-        return false;
-    generation->parts = parts;
-    return true;
-}
-
-/* PROGRESS, CUT, PARTS or FORGET of a generation; false when it is not known or means nonsense. */
-static bool
-load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
-{
-    struct generation_id id = take_id(fields);
-    if (loader->table.slots == NULL)
-        return false;
-    struct generation *generation = *id_slot(&loader->table, id);
-    if (generation == NULL)
-        return false;
-    if (type == RECORD_FORGET) {
-        /* Its slot stays taken, so that later records of the same id find something: it is
-         * marked and removed at the end. */
-        generation->gone = "forgotten";
-        return true;
-    }
-    if (type == RECORD_CUT) {
-        uint64_t offset = journal_take_number(fields, 8);
-        return !fields->failed && offset > generation->committed &&
-               generation_add_cut(generation, offset);
-    }
-    if (type == RECORD_PARTS)
-        return load_parts(generation, fields);
-    struct generation read = {0};
-    take_position(fields, &read);
-    uint64_t tail_hash = journal_take_number(fields, 8);
-    if (fields->failed || read.committed < generation->committed || read.committed > INT64_MAX ||
-        read.head_size > HEAD_SIZE_MAX)
-        return false;
-    generation->head_size = read.head_size;
-    generation->head_hash = read.head_hash;
-    generation->size = read.size;
-    generation->seen_seconds = read.seen_seconds;
-    generation_commit(generation, read.committed, tail_hash);
-    generation->changed = false;
-    return true;
-}
-
-static bool
-input_add(struct seen_input **inputs, const char *name)
-{
-    for (const struct seen_input *input = *inputs; input != NULL; input = input->next)
-        if (strcmp(input->name, name) == 0)
-            return true;
-    struct seen_input *input = malloc(sizeof(*input));
-    if (input == NULL)
-        return false;
-    input->name = strdup(name);
-    if (input->name == NULL) {
-        free(input);
-        return false;
-    }
-    input->next = *inputs;
-    *inputs = input;
-    return true;
-}
-
-static bool
-load_record(struct loader *loader, const struct journal_record *record, struct err *err)
-{
-    struct journal_fields fields = {.at = record->payload, .left = record->size};
-    char name[INPUT_TEXT_MAX];
-    switch (record->type) {
-    case RECORD_HEADER:
-        if (journal_take_number(&fields, 4) != STATE_VERSION)
-            return err_set(err, ERR_STOP, 0, "the state was written by a newer version");
-        loader->machine = journal_take_number(&fields, 8);
-        loader->file_system = journal_take_number(&fields, 8);
-        return !fields.failed;
-    case RECORD_GENERATION:
-        return load_generation(loader, &fields, err);
-    case RECORD_PROGRESS:
-    case RECORD_CUT:
-    case RECORD_PARTS:
-    case RECORD_FORGET:
-        return load_change(loader, record->type, &fields);
-    case RECORD_INPUT:
-        journal_take_text(&fields, name, sizeof(name));
-        if (fields.failed)
-            return false;
-        return loader->inputs == NULL || input_add(loader->inputs, name) ||
-               err_errno(err, ERR_STOP, ENOMEM, "load the state");
-    case RECORD_TIME:
-        loader->report->last_wall_ms = (int64_t)journal_take_number(&fields, 8);
-        loader->report->clean = journal_take_number(&fields, 1) == 1;
-        return !fields.failed;
-    default:
-        return true; /* of a later version: not ours to judge */
-    }
-}
-
-/* Reads all records; `whole` gets the end of the last whole one. */
-static bool
-load_bytes(struct loader *loader, const void *bytes, size_t size, size_t *whole, struct err *err)
-{
-    struct journal_reader reader;
-    journal_reader_init(&reader, bytes, size);
-    struct journal_record record;
-    bool stopped = false;
-    while (!stopped && journal_next(&reader, &record)) {
-        struct err why = {0};
-        if (load_record(loader, &record, &why))
-            continue;
-        if (why.action == ERR_STOP) {
-            *err = why;
-            stopped = true;
-        }
-        loader->report->holes++;
-        loader->report->damaged_bytes += record.size + JOURNAL_HEADER_SIZE;
-    }
-    free(loader->table.slots);
-    loader->table = (struct id_table){0};
-    for (struct generation *at = loader->catalog->first; at != NULL;) {
-        struct generation *next = at->next;
-        if (at->gone != NULL)
-            generation_remove(loader->catalog, at);
-        at = next;
-    }
-    loader->report->generations = loader->catalog->count;
-    loader->report->holes += reader.holes;
-    loader->report->damaged_bytes += reader.damaged;
-    *whole = reader.whole;
-    return !stopped;
-}
-
-bool
-state_parse(const void *bytes, size_t size, struct catalog *catalog, struct state_report *report,
-            struct err *err)
-{
-    *report = (struct state_report){0};
-    struct loader loader = {.catalog = catalog, .report = report};
-    size_t whole;
-    return load_bytes(&loader, bytes, size, &whole, err);
-}
-
-static bool
-load_file(struct loader *loader, int fd, size_t *size, size_t *whole, struct err *err)
-{
-    struct stat about;
-    if (fstat(fd, &about) != 0)
-        return err_errno(err, ERR_STOP, errno, "look at the state's journal");
-    *size = (size_t)about.st_size;
-    *whole = 0;
-    if (about.st_size == 0)
-        return true;
-    void *bytes = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes == MAP_FAILED)
-        return err_errno(err, ERR_STOP, errno, "read the state's journal");
-    bool loaded = load_bytes(loader, bytes, *size, whole, err);
-    (void)munmap(bytes, *size);
-    return loaded;
-}
-
-bool
-state_read(const char *folder, struct catalog *catalog, struct state_report *report,
-           struct err *err)
-{
-    *report = (struct state_report){0};
-    char path[PATH_TEXT_MAX];
-    int length = snprintf(path, sizeof(path), "%s/journal", folder);
-    if (length < 0 || (size_t)length >= sizeof(path))
-        return err_set(err, ERR_CONFIG, 0, "the path of the state folder is too long");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, ERR_STOP, errno, "open the state '%s'", path);
-    struct loader loader = {.catalog = catalog, .report = report};
-    size_t size;
-    size_t whole;
-    bool loaded = load_file(&loader, fd, &size, &whole, err);
-    (void)close(fd);
-    return loaded;
-}
-
 /* --- the helper --- */
 
-static bool
-write_all(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t done = write(fd, bytes, size);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return false;
-        bytes += done;
-        size -= (size_t)done;
-    }
-    return true;
-}
-
-/* Best effort: where it fails, a full disk stops progress, too. */
 static void
-keep_reserve(const struct state *state)
+do_job(struct state *state)
 {
-    (void)fallocate(state->fd, FALLOC_FL_KEEP_SIZE, (off_t)state->size, RESERVE_SIZE);
-}
-
-static enum job_result
-job_append(struct state *state)
-{
-    if (!write_all(state->fd, state->job.bytes, state->job.size)) {
-        int number = errno;
-        (void)err_errno(&state->result_err, ERR_RETRY, number, "write the state in '%s'",
-                        state->folder);
-        if (ftruncate(state->fd, (off_t)state->size) != 0)
-            return JOB_REWRITE;
-        keep_reserve(state); /* the cut took it, too: before somebody else has it */
-        return number == ENOSPC || number == EDQUOT ? JOB_AGAIN : JOB_REWRITE;
-    }
-    if (fdatasync(state->fd) != 0) {
-        /* What the kernel kept of it is not known any more: only a new file is. */
-        (void)err_errno(&state->result_err, ERR_RETRY, errno, "sync the state in '%s'",
-                        state->folder);
-        return JOB_REWRITE;
-    }
-    state->size += state->job.size;
-    keep_reserve(state);
-    return JOB_DONE;
-}
-
-static enum job_result
-job_compact(struct state *state)
-{
-    int fd = openat(state->folder_fd, "journal.new",
-                    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0600);
-    if (fd < 0) {
-        (void)err_errno(&state->result_err, ERR_RETRY, errno, "create '%s/journal.new'",
-                        state->folder);
-        return JOB_REWRITE;
-    }
-    if (!write_all(fd, state->job.bytes, state->job.size) || fsync(fd) != 0 ||
-        renameat(state->folder_fd, "journal.new", state->folder_fd, "journal") != 0 ||
-        fsync(state->folder_fd) != 0) {
-        (void)err_errno(&state->result_err, ERR_RETRY, errno, "write the state in '%s'",
-                        state->folder);
-        (void)close(fd);
-        (void)unlinkat(state->folder_fd, "journal.new", 0); /* it takes room where there is none */
-        return JOB_REWRITE;
-    }
-    if (state->fd >= 0)
-        (void)close(state->fd);
-    state->fd = fd;
-    state->size = state->job.size;
-    keep_reserve(state);
-    return JOB_DONE;
+    const struct buffer *job = state->job_is_snapshot ? &state->snapshot : &state->taken;
+    state->result = (state->job_is_snapshot ? state_file_replace : state_file_append)(
+        &state->file, job->bytes, job->size, state->job_live_size, &state->result_err);
 }
 
 static void *
@@ -484,9 +84,8 @@ helper_run(void *context)
         if (!state->busy)
             break;
         (void)pthread_mutex_unlock(&state->lock);
-        enum job_result result = state->job_compacts ? job_compact(state) : job_append(state);
+        do_job(state);
         (void)pthread_mutex_lock(&state->lock);
-        state->result = result;
         state->busy = false;
         state->finished = true;
         (void)pthread_cond_broadcast(&state->wake);
@@ -520,48 +119,6 @@ file_system_hash(int fd)
     return generation_hash(&about.f_fsid, sizeof(about.f_fsid));
 }
 
-static bool
-make_folder(const char *folder, struct err *err)
-{
-    char path[PATH_TEXT_MAX];
-    size_t size = strlen(folder);
-    if (size >= sizeof(path))
-        return err_set(err, ERR_CONFIG, 0, "the path of the state folder is too long");
-    memcpy(path, folder, size + 1);
-    for (size_t i = 1; i <= size; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        path[i] = '\0';
-        if (mkdir(path, i == size ? 0700 : 0755) != 0 && errno != EEXIST)
-            return err_errno(err, ERR_STOP, errno, "create the state folder '%s'", path);
-        path[i] = i == size ? '\0' : '/';
-    }
-    return true;
-}
-
-static bool
-take_lock(struct state *state, struct err *err)
-{
-    state->lock_fd = openat(state->folder_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (state->lock_fd < 0)
-        return err_errno(err, ERR_STOP, errno, "open '%s/lock'", state->folder);
-    char text[32] = "";
-    if (flock(state->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK)
-            return err_errno(err, ERR_STOP, errno, "lock '%s/lock'", state->folder);
-        ssize_t size = pread(state->lock_fd, text, sizeof(text) - 1, 0);
-        text[size < 0 ? 0 : size] = '\0';
-        text[strcspn(text, "\n")] = '\0';
-        return err_set(err, ERR_RETRY, EWOULDBLOCK, "the state folder '%s' is in use by process %s",
-                       state->folder, text[0] == '\0' ? "?" : text);
-    }
-    int size = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (size < 0 || ftruncate(state->lock_fd, 0) != 0 ||
-        pwrite(state->lock_fd, text, (size_t)size, 0) != size)
-        return err_errno(err, ERR_STOP, errno, "write '%s/lock'", state->folder);
-    return true;
-}
-
 /* The same position in the same content, under ids that no other host has. Like every new id they
  * are on disk before the first event. */
 static void
@@ -577,26 +134,29 @@ mint_anew(struct state *state)
 static bool
 load_journal(struct state *state, struct state_report *report, struct err *err)
 {
-    (void)unlinkat(state->folder_fd, "journal.new", 0);
-    /* Only written whole and renamed: an empty one is a damaged one. */
-    state->fd = openat(state->folder_fd, "journal", O_RDWR | O_APPEND | O_CLOEXEC);
-    if (state->fd < 0 && errno != ENOENT)
-        return err_errno(err, ERR_STOP, errno, "open '%s/journal'", state->folder);
-    struct loader loader = {.catalog = state->catalog, .inputs = &state->inputs, .report = report};
-    size_t size = 0;
-    size_t whole = 0;
-    if (state->fd >= 0 && !load_file(&loader, state->fd, &size, &whole, err))
-        return err_wrap(err, "'%s/journal'", state->folder);
+    char *bytes;
+    size_t size;
+    struct state_found found = {0};
+    bool loaded = state_file_load(&state->file, &bytes, &size, err) &&
+                  state_load(bytes, size, state->catalog, &found, report, err);
+    free(bytes);
+    state->inputs = found.inputs;
+    if (!loaded)
+        return err_wrap(err, "cannot use the state '%s/journal'", state->file.folder);
+    bool there = state->file.fd >= 0; /* only written whole and renamed: an empty one is damaged */
+    report->cut |= there && size == 0;
     state->machine = machine_hash();
-    state->file_system = file_system_hash(state->folder_fd);
+    state->file_system = file_system_hash(state->file.folder_fd);
     report->foreign =
-        size > 0 && (loader.machine != state->machine || loader.file_system != state->file_system);
+        size > 0 && (found.machine != state->machine || found.file_system != state->file_system);
     if (report->foreign)
         mint_anew(state);
-    state->damaged = report->holes > 0 || (state->fd >= 0 && size == 0);
-    state->size = state->known_size = size;
+    state->damaged = report->holes > 0 || report->cut;
+    state->rewrite = !there || state->damaged || report->foreign;
+    state->snapshot_next = found.format < STATE_FORMAT;
+    state->file.size = state->known_size = found.whole;
+    state->live_size = found.whole; /* until the first snapshot tells */
     state->last_wall_ms = report->last_wall_ms;
-    state->rewrite = size == 0 || size != whole || report->holes > 0 || report->foreign;
     return true;
 }
 
@@ -608,30 +168,23 @@ state_open(struct state **out, const char *folder, struct catalog *catalog,
     struct state *state = calloc(1, sizeof(*state));
     if (state == NULL)
         return err_errno(err, ERR_STOP, ENOMEM, "open the state");
-    state->fd = state->lock_fd = state->folder_fd = state->event_fd = -1;
     state->catalog = catalog;
     (void)pthread_mutex_init(&state->lock, NULL);
     (void)pthread_cond_init(&state->wake, NULL);
     buffer_init(&state->pending, PENDING_SIZE_MAX);
-    buffer_init(&state->job, PENDING_SIZE_MAX);
-    state->folder = strdup(folder);
-    if (state->folder == NULL) {
-        (void)err_errno(err, ERR_STOP, ENOMEM, "open the state");
-        goto failed;
-    }
-    if (!make_folder(folder, err))
-        goto failed;
-    state->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    buffer_init(&state->taken, PENDING_SIZE_MAX);
+    buffer_init(&state->snapshot, PENDING_SIZE_MAX);
     state->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (state->folder_fd < 0 || state->event_fd < 0) {
-        (void)err_errno(err, ERR_STOP, errno, "open the state folder '%s'", folder);
+    if (!state_file_open(&state->file, folder, err) || !load_journal(state, report, err))
+        goto failed;
+    if (state->event_fd < 0) {
+        (void)err_errno(err, ERR_STOP, errno, "make an eventfd for the state");
         goto failed;
     }
-    if (!take_lock(state, err) || !load_journal(state, report, err))
-        goto failed;
-    state->thread_runs = pthread_create(&state->thread, NULL, helper_run, state) == 0;
-    if (!state->thread_runs) {
-        (void)err_errno(err, ERR_STOP, EAGAIN, "start the thread that writes the state");
+    int number = pthread_create(&state->thread, NULL, helper_run, state);
+    state->thread_runs = number == 0;
+    if (number != 0) {
+        (void)err_errno(err, ERR_STOP, number, "start the thread that writes the state");
         goto failed;
     }
     *out = state;
@@ -640,6 +193,31 @@ state_open(struct state **out, const char *folder, struct catalog *catalog,
 failed:
     state_free(state);
     return false;
+}
+
+bool
+state_read(const char *folder, struct catalog *catalog, struct state_report *report,
+           struct err *err)
+{
+    *report = (struct state_report){0};
+    char path[STATE_PATH_TEXT_MAX];
+    int length = snprintf(path, sizeof(path), "%s/journal", folder);
+    if (length < 0 || (size_t)length >= sizeof(path))
+        return err_set(err, ERR_CONFIG, 0, "the path of the state folder is too long");
+    char *bytes;
+    size_t size;
+    if (!state_file_read(path, &bytes, &size, err))
+        return err_wrap(err, "cannot use the state '%s'", path);
+    if (bytes == NULL)
+        return err_set(err, ERR_STOP, ENOENT,
+                       "there is no state in '%s': no agent has run with this state_dir yet",
+                       folder);
+    struct state_found found;
+    bool loaded = state_load(bytes, size, catalog, &found, report, err) ||
+                  err_wrap(err, "cannot use the state '%s'", path);
+    state_found_done(&found);
+    free(bytes);
+    return loaded;
 }
 
 void
@@ -654,21 +232,16 @@ state_free(struct state *state)
         (void)pthread_mutex_unlock(&state->lock);
         (void)pthread_join(state->thread, NULL);
     }
-    int fds[] = {state->fd, state->lock_fd, state->folder_fd, state->event_fd};
-    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-        if (fds[i] >= 0)
-            (void)close(fds[i]);
-    while (state->inputs != NULL) {
-        struct seen_input *next = state->inputs->next;
-        free(state->inputs->name);
-        free(state->inputs);
-        state->inputs = next;
-    }
+    state_file_close(&state->file);
+    if (state->event_fd >= 0)
+        (void)close(state->event_fd);
+    struct state_found inputs = {.inputs = state->inputs};
+    state_found_done(&inputs);
     buffer_done(&state->pending);
-    buffer_done(&state->job);
+    buffer_done(&state->taken);
+    buffer_done(&state->snapshot);
     (void)pthread_cond_destroy(&state->wake);
     (void)pthread_mutex_destroy(&state->lock);
-    free(state->folder);
     free(state);
 }
 
@@ -694,7 +267,7 @@ put_position(struct buffer *out, const struct generation *generation)
 /* Wraps what `payload` holds into a record of `out`; a failed allocation asks for a new file
  * later. */
 static void
-append_record(struct state *state, struct buffer *out, enum record_type type,
+append_record(struct state *state, struct buffer *out, enum state_record type,
               struct buffer *payload)
 {
     if (payload->failed || payload->size > JOURNAL_RECORD_MAX)
@@ -703,6 +276,8 @@ append_record(struct state *state, struct buffer *out, enum record_type type,
         journal_append(out, (uint16_t)type, payload->bytes, (uint32_t)payload->size);
     if (out->failed)
         state->rewrite = true;
+    if (type == RECORD_GENERATION || type == RECORD_INPUT || type == RECORD_PARTS)
+        state->live_size += payload->size + JOURNAL_HEADER_SIZE;
     buffer_done(payload);
     if (out == &state->pending)
         state->sequence++;
@@ -797,37 +372,28 @@ append_input(struct state *state, struct buffer *out, const char *input)
     append_record(state, out, RECORD_INPUT, &payload);
 }
 
-static bool
-input_is_listed(const struct state *state, const char *input)
-{
-    for (const struct seen_input *at = state->inputs; at != NULL; at = at->next)
-        if (strcmp(at->name, input) == 0)
-            return true;
-    return false;
-}
-
 void
 state_put_input(struct state *state, const char *input)
 {
-    if (input_is_listed(state, input))
+    if (seen_input_find(state->inputs, input))
         return;
-    if (!input_add(&state->inputs, input))
+    if (!seen_input_add(&state->inputs, input))
         return; /* asked again at the next discovery */
     append_input(state, &state->pending, input);
+    state->snapshot_next = true; /* its header counts the inputs: none can be cut off unseen */
 }
 
 bool
 state_input_seen(const struct state *state, const char *input)
 {
-    return state->damaged || input_is_listed(state, input);
+    return state->damaged || seen_input_find(state->inputs, input);
 }
 
 void
 state_set_wall(struct state *state, int64_t wall_ms)
 {
     state->last_wall_ms = wall_ms;
-    state->rewrite = true; /* the latest of all records of it counts */
-    state->sequence++;
+    state->sequence++; /* so that the next sync writes it: every job ends with the time */
 }
 
 static void
@@ -845,20 +411,32 @@ append_time(struct state *state, struct buffer *out, bool clean)
     state->sequence = sequence; /* nobody waits for it */
 }
 
-/* Everything that lives, as a new journal. */
+static void
+append_header(struct state *state, struct buffer *out)
+{
+    uint32_t inputs = 0;
+    for (const struct seen_input *at = state->inputs; at != NULL; at = at->next)
+        inputs++;
+    struct buffer payload;
+    buffer_init(&payload, JOURNAL_RECORD_MAX);
+    journal_put_number(&payload, STATE_FORMAT, 4);
+    journal_put_number(&payload, state->machine, 8);
+    journal_put_number(&payload, state->file_system, 8);
+    journal_put_number(&payload, inputs, 4);
+    append_record(state, out, RECORD_HEADER, &payload);
+}
+
+/* Everything that lives, as a new journal. The header stands there twice: without one nobody
+ * knows whose state it is. */
 static void
 append_snapshot(struct state *state, struct buffer *out)
 {
-    struct buffer payload;
-    buffer_init(&payload, JOURNAL_RECORD_MAX);
-    journal_put_number(&payload, STATE_VERSION, 4);
-    journal_put_number(&payload, state->machine, 8);
-    journal_put_number(&payload, state->file_system, 8);
-    append_record(state, out, RECORD_HEADER, &payload);
+    append_header(state, out);
     for (const struct seen_input *input = state->inputs; input != NULL; input = input->next)
         append_input(state, out, input->name);
     for (const struct generation *at = state->catalog->first; at != NULL; at = at->next)
         append_generation(state, out, at);
+    append_header(state, out);
 }
 
 uint64_t
@@ -894,39 +472,52 @@ state_size(const struct state *state)
 static bool
 worth_compacting(const struct state *state)
 {
-    const size_t record_size = 320; /* about what a generation takes */
-    return state->size > COMPACT_SIZE_MIN &&
-           state->size > COMPACT_RATIO * record_size * (state->catalog->count + 1);
+    return state->file.size > COMPACT_SIZE_MIN &&
+           state->file.size > COMPACT_RATIO * state->live_size &&
+           clock_monotonic_ms() >= state->compact_after_ms;
+}
+
+/* What was pending is `taken`, to be put back should the job fail. */
+static void
+take_pending(struct state *state)
+{
+    struct buffer empty = state->taken;
+    state->taken = state->pending;
+    state->pending = empty;
+    buffer_clear(&state->pending);
 }
 
 /* Fills the job; the helper is idle. */
 static void
 hand_over(struct state *state, bool clean)
 {
-    if (state->job_kept) { /* what did not fit on the disk, again and first */
-        state->job_kept = false;
-        if (state->pending.size < KEPT_SIZE_MAX)
-            return;
-        state->rewrite = true; /* all of it in less memory */
-    }
-    buffer_clear(&state->job);
-    state->job_compacts = state->rewrite || worth_compacting(state);
-    if (state->job_compacts) {
-        state->rewrite = false;
-        append_snapshot(state, &state->job);
-        append_time(state, &state->job, clean);
-        buffer_clear(&state->pending);
+    state->job_rewrites = state->rewrite;
+    state->job_is_snapshot = state->rewrite || state->snapshot_next || worth_compacting(state);
+    state->job_marks = clean;
+    state->rewrite = state->snapshot_next = false;
+    if (state->job_is_snapshot) {
+        state->live_size = 0;
+        append_snapshot(state, &state->snapshot);
+        append_time(state, &state->snapshot, clean);
     } else {
         append_time(state, &state->pending, clean);
-        struct buffer empty = state->job;
-        state->job = state->pending;
-        state->pending = empty;
     }
-    if (state->job.failed) {
-        buffer_clear(&state->job);
-        state->rewrite = true;
-    }
+    take_pending(state);
+    state->job_live_size = state->live_size;
     state->job_sequence = state->sequence;
+}
+
+/* True when there is something for the helper. */
+static bool
+job_is_whole(struct state *state)
+{
+    struct buffer *job = state->job_is_snapshot ? &state->snapshot : &state->taken;
+    if (!job->failed && job->size > 0)
+        return true;
+    state->rewrite = true;
+    buffer_clear(&state->snapshot);
+    buffer_clear(&state->taken);
+    return false;
 }
 
 static void
@@ -935,7 +526,7 @@ sync_now(struct state *state, bool clean)
     (void)pthread_mutex_lock(&state->lock);
     if (!state->busy && !state->finished) {
         hand_over(state, clean);
-        state->busy = state->job.size > 0;
+        state->busy = job_is_whole(state);
         (void)pthread_cond_broadcast(&state->wake);
     }
     (void)pthread_mutex_unlock(&state->lock);
@@ -944,8 +535,27 @@ sync_now(struct state *state, bool clean)
 void
 state_sync(struct state *state)
 {
-    if (state_waits(state) || state->pending.size > 0 || state->job_kept)
+    if (state_waits(state) || state->pending.size > 0)
         sync_now(state, false);
+}
+
+/* What was taken goes back in front of what is pending, when it is not much; else all of it is
+ * said by a snapshot, in less memory. */
+static void
+put_back(struct state *state)
+{
+    buffer_append(&state->taken, state->pending.bytes, state->pending.size);
+    state->rewrite |= state->job_rewrites || state->result == STATE_BROKEN || state->taken.failed ||
+                      state->taken.size > KEPT_SIZE_MAX;
+    struct buffer all = state->taken;
+    state->taken = state->pending;
+    state->pending = all;
+    if (state->rewrite)
+        buffer_clear(&state->pending);
+    if (state->job_is_snapshot)
+        state->compact_after_ms = clock_monotonic_ms() + COMPACT_AGAIN_MS;
+    else
+        state->snapshot_next = true;
 }
 
 bool
@@ -960,33 +570,36 @@ state_reap(struct state *state, struct err *err)
     (void)pthread_mutex_unlock(&state->lock);
     if (!finished)
         return true;
-    state->known_size = state->size;
-    if (state->result == JOB_DONE) {
+    bool written = state->result == STATE_WRITTEN;
+    if (written) {
         state->durable = state->job_sequence;
-        buffer_clear(&state->job);
-        return true;
+        state->marked = state->job_marks;
+        state->known_size = state->file.size;
+    } else {
+        put_back(state);
+        *err = state->result_err;
     }
-    state->job_kept = state->result == JOB_AGAIN;
-    state->rewrite |= state->result == JOB_REWRITE;
-    *err = state->result_err;
-    return false;
+    buffer_clear(&state->taken);
+    buffer_done(&state->snapshot); /* rare, and large where there are many files */
+    buffer_init(&state->snapshot, PENDING_SIZE_MAX);
+    /* No room to append is no failure yet: a snapshot has room of its own. */
+    return written || (state->result == STATE_LATER && !state->job_is_snapshot);
 }
 
 bool
 state_stop(struct state *state, struct err *err)
 {
-    /* At most three rounds: one under way, what is pending, the mark. */
-    for (int round = 0; round < 3; round++) {
+    struct err why = {0};
+    for (int round = 0; round < STOP_ROUNDS; round++) {
         (void)pthread_mutex_lock(&state->lock);
         while (state->busy)
             (void)pthread_cond_wait(&state->wake, &state->lock);
         (void)pthread_mutex_unlock(&state->lock);
-        if (!state_reap(state, err) && round == 2)
-            return false;
-        if (round < 2)
+        if (state_reap(state, &why) && state->marked && !state_waits(state))
+            return true;
+        if (round < STOP_ROUNDS - 1)
             sync_now(state, true);
     }
-    return !state_waits(state) ||
-           err_set(err, ERR_RETRY, 0, "the last positions could not be written to '%s'",
-                   state->folder);
+    return err_set(err, ERR_RETRY, why.code, "the last positions could not be written: %s",
+                   why.text[0] == '\0' ? state->file.folder : why.text);
 }

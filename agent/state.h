@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* state.h: what must survive: the generations, how far each is committed, which inputs were
- * started once. A folder with `journal` (records of agent/journal.h, appended), `lock` (held for
- * life) and, for a moment, `journal.new` (the compacted copy that replaces it). All writing is
- * done by a helper thread; the owner's thread only fills memory, so a slow disk delays
- * durability and nothing else. */
+ * started once. The folder is described in agent/state_file.h, the records in agent/journal.h and
+ * agent/state_load.h. All writing is done by a helper thread; the owner's thread only fills
+ * memory, so a slow disk delays durability and nothing else. */
 #ifndef AGENT_STATE_H
 #define AGENT_STATE_H
 
@@ -21,6 +20,7 @@ struct state_report {
     size_t generations;
     size_t damaged_bytes; /* passed over in `holes` places */
     size_t holes;
+    bool cut;     /* it is shorter than it was written */
     bool clean;   /* the last owner stopped in order */
     bool foreign; /* written on another host or file system: identities were made anew */
     int64_t last_wall_ms;
@@ -33,7 +33,7 @@ bool state_open(struct state **out, const char *folder, struct catalog *catalog,
 /* Only reads, without the lock, for `state show` and `explain`. */
 bool state_read(const char *folder, struct catalog *catalog, struct state_report *report,
                 struct err *err) MUST_CHECK;
-/* The same from bytes; `foreign` is not judged. */
+/* The same from the bytes of a journal; `foreign` is not judged. */
 bool state_parse(const void *bytes, size_t size, struct catalog *catalog,
                  struct state_report *report, struct err *err) MUST_CHECK;
 void state_free(struct state *state); /* NULL is fine; does not write */
