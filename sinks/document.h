@@ -35,8 +35,11 @@ struct document {
     size_t held;         /* bytes that count against the memory limit */
     uint64_t due_ms;     /* in a retry list: not before */
     unsigned attempts;   /* times sent */
-    unsigned refusals;   /* times refused for no known reason while others passed */
-    uint64_t refused_at; /* the route's successes at the last such refusal */
+    unsigned refusals;   /* times refused for no known reason that count */
+    uint64_t refused_at; /* the route's successes at the last one */
+    uint64_t refused_ms; /* its time */
+    bool others_passed;  /* when it was refused, or since */
+    bool found;          /* it was in the index, before all there was synced */
     char *reason;        /* owned: why it is a dead letter, NULL */
     int status;
     bool cut; /* its dead letter carries the start of the value only */

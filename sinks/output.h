@@ -20,14 +20,17 @@ struct sink_options;
 
 enum output_outcome {
     OUTPUT_PENDING = 0,
-    OUTPUT_INDEXED,      /* written now */
-    OUTPUT_DUPLICATE,    /* its id was there already: equal id means equal bytes */
-    OUTPUT_DOCUMENT,     /* this document will never be accepted: dead letter */
-    OUTPUT_RETRY,        /* this item again, after a back-off (queue full) */
-    OUTPUT_INDEX_FAULT,  /* the index refuses (block, missing, permission): its route waits */
-    OUTPUT_SERVER_FAULT, /* the store is away or refuses everything: all routes wait */
-    OUTPUT_TOO_LARGE,    /* the whole bulk was too big: halve it; alone in its bulk: dead letter */
-    OUTPUT_UNKNOWN,      /* a refusal the table does not know: bisect, never believe it at once */
+    OUTPUT_INDEXED,       /* written now */
+    OUTPUT_DUPLICATE,     /* its id was there already: equal id means equal bytes */
+    OUTPUT_FAILURE_STORE, /* refused, and kept by the server in the data stream's failure store */
+    OUTPUT_FOUND,         /* its id is there, and all that was there was synced since: send it once
+                             more with `found`, for a crash in between may have lost it */
+    OUTPUT_DOCUMENT,      /* this document will never be accepted: dead letter */
+    OUTPUT_RETRY,         /* this item again, after a back-off (queue full) */
+    OUTPUT_INDEX_FAULT,   /* the index refuses (block, missing, permission): its route waits */
+    OUTPUT_SERVER_FAULT,  /* the store is away or refuses everything: all routes wait */
+    OUTPUT_TOO_LARGE,     /* the whole bulk was too big: halve it; alone in its bulk: dead letter */
+    OUTPUT_UNKNOWN,       /* a refusal the table does not know: bisect, never believe it at once */
 };
 
 /* One document to be created under its id. All pointers are borrowed until the bulk is back. */
@@ -37,6 +40,8 @@ struct output_item {
     const char *value; /* one JSON object, no newline byte in it */
     size_t id_size;
     size_t value_size;
+
+    bool found; /* it came back as OUTPUT_FOUND before */
 
     enum output_outcome outcome; /* written by the output, for each item, before the bulk is back */
     int status;                  /* HTTP status, SQLite code, 0 for none */

@@ -26,7 +26,9 @@
 #define HOUSEKEEP_INTERVAL_MS 1000
 #define PREPARED_MS 3000 /* no store restarts, empty, faster than this */
 #define SILENCE_MS 15000 /* a bulk without an answer for this long is worth a word */
-#define STALL_MS 2000    /* a route that holds records and finishes none for this long */
+#define WORKING_SIZE_HOLDS_MS (10 * 60 * 1000) /* then bulks grow by a quarter, to try */
+#define LONE_REFUSAL_MS 5000 /* between two refusals that count though no others came */
+#define STALL_MS 2000        /* a route that holds records and finishes none for this long */
 
 #define BULK_OF(out) ((struct bulk *)(out)->data)
 
@@ -225,6 +227,7 @@ send_bulk(struct pipeline *pipeline, struct route *route, struct document_list *
             .id_size = document->id_size,
             .value = document->value,
             .value_size = document->value_size,
+            .found = document->found,
         };
     }
     bulk->out.item_count = count;
@@ -330,6 +333,7 @@ struct sorting {
     struct document_list back;  /* to be sent again as soon as the fault is over */
     struct document_list split; /* to be cut in two */
     bool whole;                 /* the request was refused as a whole */
+    bool any_passed;            /* some of its documents are done */
     bool noted;                 /* a fault is noted once, not for each item */
     uint64_t retry_wait_ms;     /* one for all: what was refused together comes back together */
     size_t count;
@@ -347,7 +351,8 @@ retry_later(struct sorting *sorting, struct document *document)
     route_retry(sorting->route, document, sorting->now_ms + sorting->retry_wait_ms);
 }
 
-/* A refusal that the table does not know. It counts only when others passed since the last one. */
+/* A refusal that the table does not know. It counts when others passed since the last one; on a
+ * topic where no others come, time has to do: others did pass when this one was first refused. */
 static void
 doubt(struct sorting *sorting, struct document *document, const struct output_item *item)
 {
@@ -356,8 +361,14 @@ doubt(struct sorting *sorting, struct document *document, const struct output_it
         document_list_append(&sorting->split, document);
         return;
     }
-    if (document->refusals == 0 || route->successes > document->refused_at)
+    bool first = document->refusals == 0;
+    bool others = first ? sorting->any_passed : route->successes > document->refused_at;
+    document->others_passed |= others;
+    if (first || others ||
+        (document->others_passed && sorting->now_ms - document->refused_ms > LONE_REFUSAL_MS)) {
         document->refusals++;
+        document->refused_ms = sorting->now_ms;
+    }
     document->refused_at = route->successes;
     if (document->refusals >= REFUSALS_MAX)
         condemn(route, document, item->status, item->reason);
@@ -384,6 +395,13 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
         return;
     case OUTPUT_DUPLICATE:
         finish(pipeline, route, document, ROUTE_DUPLICATE);
+        return;
+    case OUTPUT_FOUND:
+        document->found = true;
+        send_back(sorting, document);
+        return;
+    case OUTPUT_FAILURE_STORE:
+        finish(pipeline, route, document, ROUTE_FAILURE_STORE);
         return;
     case OUTPUT_DOCUMENT:
         condemn(route, document, item->status, item->reason);
@@ -418,6 +436,35 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
     ASSERT(item->outcome != OUTPUT_PENDING);
 }
 
+/* A 413: half of it, or what passed before the size last grew. */
+static void
+shrink_bulks(struct pipeline *pipeline, size_t size, uint64_t now_ms)
+{
+    size_t smaller = pipeline->proven_size > 0 && pipeline->proven_size < size
+                         ? pipeline->proven_size
+                         : size / 2;
+    if (pipeline->working_size == 0 || smaller < pipeline->working_size) {
+        pipeline->working_size = smaller;
+        log_warn("a bulk of %zu bytes is too large for the index; bulks have %zu from now on", size,
+                 smaller);
+    }
+    pipeline->proven_size = 0;
+    pipeline->working_ms = now_ms;
+}
+
+/* One huge document, or a server's limit of that day, must not make bulks small for good. */
+static void
+grow_bulks(struct pipeline *pipeline, uint64_t now_ms)
+{
+    if (pipeline->working_size == 0 || now_ms - pipeline->working_ms < WORKING_SIZE_HOLDS_MS)
+        return;
+    pipeline->proven_size = pipeline->working_size;
+    pipeline->working_size += pipeline->working_size / 4;
+    pipeline->working_ms = now_ms;
+    if (pipeline->working_size >= pipeline->bulk_options.size)
+        pipeline->working_size = 0;
+}
+
 /* What the whole answer says about server and route, before its items are sorted. */
 static void
 judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *out,
@@ -428,7 +475,8 @@ judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *
     bool unknown = false;
     for (size_t i = 0; i < out->item_count; i++) {
         enum output_outcome outcome = out->items[i].outcome;
-        passed += outcome == OUTPUT_INDEXED || outcome == OUTPUT_DUPLICATE;
+        passed += outcome == OUTPUT_INDEXED || outcome == OUTPUT_DUPLICATE ||
+                  outcome == OUTPUT_FOUND || outcome == OUTPUT_FAILURE_STORE;
         server_fault |= outcome == OUTPUT_SERVER_FAULT;
         unknown |= outcome == OUTPUT_UNKNOWN;
     }
@@ -442,13 +490,8 @@ judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *
     } else if (unknown && ++route->unknown_streak > UNKNOWN_STREAK_MAX) {
         note_route_fault(route, err != NULL ? err->text : "every document is refused", now_ms);
     }
-    if (err != NULL && out->items[0].outcome == OUTPUT_TOO_LARGE && out->item_count > 1) {
-        size_t half = out->value_bytes / 2;
-        if (pipeline->working_size == 0 || half < pipeline->working_size)
-            pipeline->working_size = half;
-        log_warn("a bulk of %zu bytes is too large for the index; bulks have %zu from now on",
-                 out->value_bytes, pipeline->working_size);
-    }
+    if (err != NULL && out->items[0].outcome == OUTPUT_TOO_LARGE && out->item_count > 1)
+        shrink_bulks(pipeline, out->value_bytes, now_ms);
 }
 
 static void
@@ -470,7 +513,9 @@ bulk_done(void *context, struct output_bulk *out, const struct err *err)
     pipeline->bulks_flying--;
     pipeline->flying_bytes -= out->value_bytes;
     counters_note_bulk(pipeline, bulk, err, sorting.now_ms);
+    uint64_t successes = route->successes;
     judge(pipeline, route, out, err, sorting.now_ms);
+    sorting.any_passed = route->successes > successes;
     for (size_t i = 0; i < out->item_count; i++) {
         if (document_is_late(bulk->documents[i]))
             forget(pipeline, route, bulk->documents[i]);
@@ -708,6 +753,7 @@ housekeep(struct pipeline *pipeline, uint64_t now_ms)
     pipeline->housekept_ms = now_ms;
     consumer_idle(pipeline->consumer);
     counters_measure_lag(pipeline);
+    grow_bulks(pipeline, now_ms);
     tell_health(pipeline);
     (void)sd_notify(0, "WATCHDOG=1");
 }

@@ -9,19 +9,15 @@
 #include <stdint.h>
 
 #include "core/err.h"
-#include "core/metrics.h"
 #include "sinks/consumer.h"
 #include "sinks/dead_letter.h"
+#include "sinks/metrics.h"
 #include "sinks/options.h"
 #include "sinks/output.h"
 #include "sinks/route.h"
 
-#include "sinks/metrics.def"
-
 struct ask;
 struct health;
-
-enum { SINK_METRICS(METRIC_SYMBOL) SINK_METRIC_COUNT };
 
 /* Shares of a stop, which is over within 15 s: up to 4 s that the loop is held when the signal
  * comes, what is under way, its commit, leaving the group, 2 s for the libraries. */
@@ -74,6 +70,8 @@ struct pipeline {
     size_t bulks_flying;
     size_t flying_bytes;
     size_t working_size; /* bulk bytes that a 413 taught, 0 for none */
+    size_t proven_size;  /* the same before it last grew */
+    uint64_t working_ms; /* when it last changed */
     struct fault server_fault;
     bool prepared;     /* the store has its template or schema */
     uint64_t heard_ms; /* when the store last answered */

@@ -10,7 +10,7 @@
 #include "core/assert.h"
 
 const char *const route_outcome_names[ROUTE_OUTCOME_COUNT] = {
-    "indexed", "duplicate", "dead_lettered", "skipped", "revoked"};
+    "indexed", "duplicate", "failure_store", "dead_lettered", "skipped", "revoked"};
 
 uint64_t
 backoff_ms(unsigned failures, uint64_t min_ms, uint64_t max_ms)

@@ -25,7 +25,15 @@ enum {
     DEPTH_ITEM_ERROR,    /* keys "type", "reason" */
 };
 
-enum place { PLACE_OTHER, PLACE_ITEMS, PLACE_ERROR, PLACE_STATUS, PLACE_TYPE, PLACE_REASON };
+enum place {
+    PLACE_OTHER,
+    PLACE_ITEMS,
+    PLACE_ERROR,
+    PLACE_STATUS,
+    PLACE_TYPE,
+    PLACE_REASON,
+    PLACE_FAILURE_STORE,
+};
 
 struct answer {
     struct output_item *items; /* borrowed */
@@ -37,6 +45,7 @@ struct answer {
     bool in_error;    /* inside an item's or the request's error object */
     enum place place; /* what the value that comes next is */
     int status;
+    bool in_failure_store; /* the data stream's, of servers since 8.19 */
     char type[128];
     char reason[ANSWER_REASON_MAX];
     struct buffer reasons;  /* texts, each with its '\0' */
@@ -82,6 +91,7 @@ static void
 forget_item(struct answer *answer)
 {
     answer->status = 0;
+    answer->in_failure_store = false;
     answer->type[0] = '\0';
     answer->reason[0] = '\0';
 }
@@ -100,6 +110,19 @@ keep_reason(struct answer *answer, size_t index)
 }
 
 static bool
+is_key(const unsigned char *text, size_t size, const char *name)
+{
+    return strlen(name) == size && memcmp(text, name, size) == 0;
+}
+
+static bool
+is_stored(const struct output_item *item)
+{
+    return item->outcome == OUTPUT_INDEXED || item->outcome == OUTPUT_DUPLICATE ||
+           item->outcome == OUTPUT_FAILURE_STORE;
+}
+
+static bool
 finish_item(struct answer *answer)
 {
     if (answer->seen == answer->item_count)
@@ -107,8 +130,10 @@ finish_item(struct answer *answer)
     struct output_item *item = &answer->items[answer->seen];
     item->status = answer->status;
     item->outcome = outcome_of_item(answer->status, answer->type, answer->reason);
+    if (item->outcome == OUTPUT_INDEXED && answer->in_failure_store)
+        item->outcome = OUTPUT_FAILURE_STORE;
     answer->reason_offsets[answer->seen] = 0;
-    if (item->outcome != OUTPUT_INDEXED && item->outcome != OUTPUT_DUPLICATE)
+    if (!is_stored(item))
         keep_reason(answer, answer->seen);
     answer->seen++;
     forget_item(answer);
@@ -152,6 +177,8 @@ on_string(void *context, const unsigned char *text, size_t size)
         copy_text(answer->type, sizeof(answer->type), text, size);
     else if (answer->place == PLACE_REASON || answer->place == PLACE_ERROR)
         copy_text(answer->reason, sizeof(answer->reason), text, size);
+    else if (answer->place == PLACE_FAILURE_STORE && answer->depth == DEPTH_RESULT)
+        answer->in_failure_store = is_key(text, size, "used");
     return on_scalar(context);
 }
 
@@ -199,12 +226,6 @@ on_end_array(void *context)
     return 1;
 }
 
-static bool
-is_key(const unsigned char *text, size_t size, const char *name)
-{
-    return strlen(name) == size && memcmp(text, name, size) == 0;
-}
-
 static int
 on_map_key(void *context, const unsigned char *text, size_t size)
 {
@@ -216,6 +237,8 @@ on_map_key(void *context, const unsigned char *text, size_t size)
             answer->place = PLACE_ERROR;
         else if (answer->in_items && is_key(text, size, "status"))
             answer->place = PLACE_STATUS;
+        else if (answer->in_items && is_key(text, size, "failure_store"))
+            answer->place = PLACE_FAILURE_STORE;
         else if (!answer->in_items && is_key(text, size, "items"))
             answer->place = PLACE_ITEMS;
     } else if (answer->in_error && answer->depth == keys_depth + 1) {
@@ -345,8 +368,7 @@ answer_end(struct answer *answer, int http_status, struct err *err)
     for (size_t i = 0; i < answer->item_count; i++) {
         size_t offset = answer->reason_offsets[i];
         answer->items[i].reason = offset == 0 ? NULL : texts + offset - 1;
-        if (offset == 0 && answer->items[i].outcome != OUTPUT_INDEXED &&
-            answer->items[i].outcome != OUTPUT_DUPLICATE)
+        if (offset == 0 && !is_stored(&answer->items[i]))
             answer->items[i].reason = "no reason kept";
     }
     return true;

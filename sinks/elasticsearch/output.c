@@ -2,7 +2,7 @@
 /* output.c: bulks to Elasticsearch or OpenSearch, several at once through one curl multi handle.
  * How many at once adapts: a little more with each clean answer, half as many when a queue is
  * full. A bulk that a node does not answer goes to the next node at once; only when all failed
- * is it a fault. */
+ * is it a fault. A bulk that met a 409 is held until a flush is answered (flush.h). */
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,8 +16,10 @@
 #include "core/clock.h"
 #include "sinks/elasticsearch/answer.h"
 #include "sinks/elasticsearch/body.h"
+#include "sinks/elasticsearch/flush.h"
 #include "sinks/elasticsearch/server.h"
 #include "sinks/elasticsearch/template.h"
+#include "sinks/metrics.h"
 #include "sinks/options.h"
 #include "sinks/output.h"
 
@@ -26,10 +28,16 @@
 #define WAIT_FDS_MAX 16 /* the loop has signals, Kafka and questions to wait for */
 #define CHECK_ANSWER_MAX (1024U * 1024)
 #define BULK_PATH                                                                                  \
-    "/_bulk?filter_path=took,errors,error,status,items.*.status,items.*.error.type,"               \
-    "items.*.error.reason"
+    "/_bulk?filter_path=took,errors,error,status,items.*.status,items.*.failure_store,"            \
+    "items.*.error.type,items.*.error.reason"
 
-enum request_state { REQUEST_FREE, REQUEST_FLYING, REQUEST_BACK };
+enum request_state {
+    REQUEST_FREE,
+    REQUEST_FLYING,
+    REQUEST_HELD,    /* answered, with some 409: waits for a flush to begin */
+    REQUEST_SYNCING, /* waits for the flush that is under way */
+    REQUEST_BACK,
+};
 
 /* One bulk from send to release; the parts are kept for the next one. */
 struct request {
@@ -53,14 +61,17 @@ struct request {
 
 struct output {
     const struct sink_options *options; /* those of the start: addresses and routes */
+    struct metrics *metrics;
+    metric flushes[FLUSH_VERDICTS];
     struct server server;
     CURLM *multi;
+    struct flush flush;
     struct body_builder builder;
     struct curl_slist *headers_plain;
     struct curl_slist *headers_gzip;
     struct request requests[REQUESTS_MAX];
-    size_t flying;
-    double limit; /* bulks that may fly now, 1 to limit_max */
+    size_t flying; /* not back: also those that wait for a flush */
+    double limit;  /* bulks that may fly now, 1 to limit_max */
     double limit_max;
     uint64_t cut_ms; /* when the limit was last halved */
     bool gzip;
@@ -81,6 +92,7 @@ elasticsearch_close(struct output *output)
         buffer_done(&request->body);
         buffer_done(&request->url);
     }
+    flush_done(&output->flush);
     curl_multi_cleanup(output->multi);
     curl_slist_free_all(output->headers_plain);
     curl_slist_free_all(output->headers_gzip);
@@ -111,18 +123,21 @@ open_parts(struct output *output, struct err *err)
     output->headers_gzip = server_headers(&output->server, "application/x-ndjson", true);
     if (output->multi == NULL || output->headers_plain == NULL || output->headers_gzip == NULL)
         return err_set(err, ERR_STOP, ENOMEM, "cannot open the output: out of memory");
-    return true;
+    return flush_init(&output->flush, &output->server, output->multi, err);
 }
 
 static bool
 elasticsearch_open(struct output **out, const struct sink_options *options, struct metrics *metrics,
                    struct err *err)
 {
-    (void)metrics;
     struct output *output = calloc(1, sizeof(*output));
     if (output == NULL)
         return err_set(err, ERR_STOP, ENOMEM, "cannot open the output: out of memory");
     output->options = options;
+    output->metrics = metrics;
+    static const char *const verdicts[] = {"synced", "uncertain", "denied"};
+    for (size_t i = 0; i < FLUSH_VERDICTS; i++)
+        output->flushes[i] = metrics_series(metrics, SINK_FLUSHES, verdicts[i], NULL);
     for (size_t i = 0; i < REQUESTS_MAX; i++) {
         output->requests[i].magic = REQUEST_MAGIC;
         output->requests[i].output = output;
@@ -306,6 +321,22 @@ adapt(struct output *output, const struct request *request)
     }
 }
 
+/* A duplicate of which nobody knows whether it is on disk. */
+static bool
+is_unsynced(const struct output_item *item)
+{
+    return item->outcome == OUTPUT_DUPLICATE && !item->found;
+}
+
+static bool
+has_unsynced(const struct output_bulk *bulk)
+{
+    for (size_t i = 0; i < bulk->item_count; i++)
+        if (is_unsynced(&bulk->items[i]))
+            return true;
+    return false;
+}
+
 static void
 finish_request(struct output *output, struct request *request, CURLcode code)
 {
@@ -327,7 +358,60 @@ finish_request(struct output *output, struct request *request, CURLcode code)
         answer_fail(request->answer, OUTPUT_SERVER_FAULT, &err);
     }
     adapt(output, request);
-    hand_back(request, fine ? NULL : &err);
+    if (fine && has_unsynced(request->bulk))
+        request->state = REQUEST_HELD;
+    else
+        hand_back(request, fine ? NULL : &err);
+}
+
+/* Those that waited for the flush. */
+static void
+hand_back_synced(struct output *output, enum flush_verdict verdict)
+{
+    static const enum output_outcome outcomes[FLUSH_VERDICTS] = {
+        [FLUSH_SYNCED] = OUTPUT_FOUND,
+        [FLUSH_UNCERTAIN] = OUTPUT_RETRY,
+        [FLUSH_DENIED] = OUTPUT_DUPLICATE,
+    };
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = &output->requests[i];
+        if (request->state != REQUEST_SYNCING)
+            continue;
+        for (size_t j = 0; j < request->bulk->item_count; j++)
+            if (is_unsynced(&request->bulk->items[j]))
+                request->bulk->items[j].outcome = outcomes[verdict];
+        hand_back(request, NULL);
+    }
+}
+
+static void
+start_flush(struct output *output)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = &output->requests[i];
+        if (request->state != REQUEST_HELD)
+            continue;
+        wanted = true;
+        request->state = REQUEST_SYNCING;
+        for (size_t j = 0; j < request->bulk->item_count; j++) {
+            struct output_item *item = &request->bulk->items[j];
+            if (is_unsynced(item) && !flush_add(&output->flush, item->index))
+                item->outcome = OUTPUT_RETRY; /* with fewer beside it */
+        }
+    }
+    struct err err;
+    if (wanted && !flush_start(&output->flush, &err))
+        hand_back_synced(output, FLUSH_UNCERTAIN);
+}
+
+static void
+finish_flush(struct output *output, CURLcode code)
+{
+    struct err err;
+    enum flush_verdict verdict = flush_finish(&output->flush, code, &err);
+    metrics_add(output->metrics, output->flushes[verdict], 1);
+    hand_back_synced(output, verdict);
 }
 
 static void
@@ -377,6 +461,10 @@ elasticsearch_wait(struct output *output, struct pollfd *fds, nfds_t count, int 
         if (message->msg != CURLMSG_DONE)
             continue;
         CURLcode code = message->data.result;
+        if (message->easy_handle == output->flush.easy) {
+            finish_flush(output, code);
+            continue;
+        }
         char *private = NULL;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
         struct request *request = (struct request *)(void *)private;
@@ -384,6 +472,8 @@ elasticsearch_wait(struct output *output, struct pollfd *fds, nfds_t count, int 
         ASSERT(request->magic == REQUEST_MAGIC);
         finish_request(output, request, code);
     }
+    if (!output->flush.flying)
+        start_flush(output);
 }
 
 static void
@@ -398,6 +488,8 @@ elasticsearch_describe(const struct output *output, struct buffer *out)
         buffer_format(out, " and %zu more, %zu of %zu usable", output->server.node_count - 1, up,
                       output->server.node_count);
     buffer_format(out, "; %zu bulks under way, %d allowed now", output->flying, (int)output->limit);
+    if (output->flush.denied)
+        buffer_text(out, "; this user may not flush: whether duplicates are on disk is not known");
 }
 
 /* "index: http://…, cluster NAME, green" */

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scrapes a sink all the time and holds it to its identity:
 
-    consumed = indexed + duplicate + dead_lettered + skipped + revoked + in_flight
+    consumed = indexed + duplicate + failure_store + dead_lettered + skipped + revoked
+               + in_flight
 """
 
 import threading
 
 from programs import Metrics, Sink, get
 
-OUTCOMES = {"indexed", "duplicate", "dead_lettered", "skipped", "revoked"}
+OUTCOMES = {"indexed", "duplicate", "failure_store", "dead_lettered", "skipped", "revoked"}
 CONSUMED = "tailrace_sink_consumed_records_total"
 FINISHED = "tailrace_sink_finished_records_total"
 IN_FLIGHT = "tailrace_sink_in_flight_records"
