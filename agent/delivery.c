@@ -289,9 +289,9 @@ static void
 limit_grow(struct agent *agent, struct topic *topic, uint64_t now_ms)
 {
     struct request_limit *limit = &topic->limit;
-    if (limit->size == 0 || !limit->proven || now_ms < limit->grow_at_ms)
+    if (limit->size == 0 || now_ms < limit->grow_at_ms)
         return;
-    if (limit->grown)
+    if (limit->grown && limit->proven)
         limit->wait_ms = LIMIT_WAIT_FIRST_MS;
     limit->grown = true;
     limit->proven = false;

@@ -69,6 +69,7 @@ SERVICES = {service.name: service for service in (
     Service("opensearch", "opensearch", (1,), 400, "512m"),
     Service("elasticsearch8", "elasticsearch8", (1,), 500, "512m"),
     Service("elasticsearch9", "elasticsearch9", (1,), 600, "512m"),
+    Service("kafkaacl", "kafka4", (1,), 700, "384m"),
 )}
 
 
@@ -453,6 +454,9 @@ class Stack:
                 "controller.listener.names": "CONTROLLER",
                 # A killed broker may register again only after this long.
                 "broker.session.timeout.ms": 6000, "broker.heartbeat.interval.ms": 1000}
+        if service.name == "kafkaacl":
+            mode |= self._guarded_lines(service, node, mode)
+            listener = mode["advertised.listeners"]
         return mode | {
             "advertised.listeners": listener,
             "log.dirs": directory / "data",
@@ -467,6 +471,25 @@ class Stack:
             "transaction.state.log.num.partitions": 3,
             "group.initial.rebalance.delay.ms": 0,
             "log.cleaner.dedupe.buffer.size": 10485760,
+        }
+
+    def _guarded_lines(self, service: Service, node: int,
+                       mode: dict[str, Any]) -> dict[str, Any]:
+        """Who is not logged in may do everything, users who log in (port +2) what ACLs allow."""
+        plain, controller = mode["listeners"].split(",")
+        login = f"SASL_PLAINTEXT://127.0.0.1:{self.port(service.name, node) + 2}"
+        users = " ".join(f'user_{name}="{name}-secret"' for name in ("alice", "bob"))
+        return {
+            "listeners": f"{plain},{login},{controller}",
+            "advertised.listeners": f"{plain},{login}",
+            "listener.security.protocol.map":
+                "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config":
+                f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};",
+            "authorizer.class.name":
+                "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
         }
 
     def _configure_search(self, service: Service, directory: Path, home: Path,
@@ -515,6 +538,8 @@ class Stack:
             # servers do, or it refuses requests because of garbage.
             options = ["-Xms256m", "-XX:+UseG1GC", "-XX:G1ReservePercent=25",
                        "-XX:InitiatingHeapOccupancyPercent=30"]
+        if service.name == "elasticsearch9":
+            options.append(f"-Des.nativelibs.path={self._native_libraries(directory)}")
         if service.jars == "kafka36":
             options.append(f"-Dlog4j.configuration=file:{HERE}/conf/log4j1.properties")
         else:
@@ -537,6 +562,19 @@ class Stack:
                                  f"node's arguments, so it could not be stopped later. Run this "
                                  f"where /proc can be read.")
             time.sleep(0.005)
+
+    @staticmethod
+    def _native_libraries(directory: Path) -> Path:
+        """What Elasticsearch 9 brings beside its jars: libzstd, without which best_compression
+        fails its shards, is Debian's; libvec says that it can do nothing."""
+        native = directory / "native"
+        native.mkdir(exist_ok=True)
+        link = native / "libzstd.so"
+        link.unlink(missing_ok=True)
+        link.symlink_to(next(iter(glob.glob("/usr/lib/*/libzstd.so.1")), "libzstd.so.1"))
+        subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-", "-o", str(native / "libvec.so")],
+                       input=b"int vec_caps(void) { return 0; }\n", check=True)
+        return native
 
     def _check_ports(self, service: Service, nodes: list[int]) -> None:
         for node in nodes:
