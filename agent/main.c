@@ -21,7 +21,9 @@ static const struct cli_verb verbs[] = {
     {"check", "[--connect]",
      "Checks the configuration; with --connect the brokers and topics, too."},
     {"explain", "PATH", "Says whether a file is read, by which input and how far, or why not."},
-    {"state", "show", "Prints the files that the state knows."},
+    {"state", "show|forget|set",
+     "show [--json]: the files that the state knows; forget PATH|GENERATION: as if never seen; "
+     "set PATH OFFSET: go on there, at the start of a line. Changes want the agent stopped."},
     {"reference", "", "Prints every option with its default."},
 };
 static const size_t verb_count = sizeof(verbs) / sizeof(verbs[0]);
@@ -74,8 +76,7 @@ dispatch(const struct cli *cli, struct options *loaded)
     } else if (strcmp(cli->verb, "explain") == 0) {
         code = argument != NULL ? verb_explain(options, argument) : usage("explain takes one PATH");
     } else if (strcmp(cli->verb, "state") == 0) {
-        code = argument != NULL && strcmp(argument, "show") == 0 ? verb_state_show(options)
-                                                                 : usage("state takes: show");
+        code = verb_state(options, cli->argument_count, cli->arguments);
     }
     options_free(loaded);
     return code;

@@ -30,7 +30,8 @@
 struct state {
     struct catalog *catalog;
     struct seen_input *inputs;
-    bool damaged; /* records were lost: no input can be said to be new */
+    bool was_clean; /* how the last owner stopped */
+    bool damaged;   /* records were lost: no input can be said to be new */
     uint64_t machine, file_system;
 
     struct buffer pending; /* put, not handed over */
@@ -157,6 +158,7 @@ load_journal(struct state *state, struct state_report *report, struct err *err)
     state->file.size = state->known_size = found.whole;
     state->live_size = found.whole; /* until the first snapshot tells */
     state->last_wall_ms = report->last_wall_ms;
+    state->was_clean = report->clean;
     return true;
 }
 
@@ -586,8 +588,8 @@ state_reap(struct state *state, struct err *err)
     return written || (state->result == STATE_LATER && !state->job_is_snapshot);
 }
 
-bool
-state_stop(struct state *state, struct err *err)
+static bool
+write_all(struct state *state, bool clean, struct err *err)
 {
     struct err why = {0};
     for (int round = 0; round < STOP_ROUNDS; round++) {
@@ -595,11 +597,23 @@ state_stop(struct state *state, struct err *err)
         while (state->busy)
             (void)pthread_cond_wait(&state->wake, &state->lock);
         (void)pthread_mutex_unlock(&state->lock);
-        if (state_reap(state, &why) && state->marked && !state_waits(state))
+        if (state_reap(state, &why) && state->marked == clean && !state_waits(state))
             return true;
         if (round < STOP_ROUNDS - 1)
-            sync_now(state, true);
+            sync_now(state, clean);
     }
     return err_set(err, ERR_RETRY, why.code, "the last positions could not be written: %s",
                    why.text[0] == '\0' ? state->file.folder : why.text);
+}
+
+bool
+state_stop(struct state *state, struct err *err)
+{
+    return write_all(state, true, err);
+}
+
+bool
+state_save(struct state *state, struct err *err)
+{
+    return write_all(state, state->was_clean, err);
 }

@@ -66,6 +66,8 @@ void state_set_wall(struct state *state, int64_t wall_ms);
 
 /* Writes all and a mark of the orderly stop; waits for the disk. */
 bool state_stop(struct state *state, struct err *err) MUST_CHECK;
+/* The same for a verb, which changes nothing about how the last agent stopped. */
+bool state_save(struct state *state, struct err *err) MUST_CHECK;
 
 size_t state_size(const struct state *state); /* bytes of the journal */
 
