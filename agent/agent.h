@@ -43,6 +43,7 @@ extern const struct metric_family agent_metric_families[METRIC_COUNT];
 struct agent;
 struct file;
 struct moved;
+struct watch;
 struct held;
 struct held_files;
 
@@ -111,6 +112,15 @@ enum file_state {
     FILE_REFUSED, /* binary, Kafka's own data */
     FILE_FAILED,  /* cannot be opened or read; tried again */
     FILE_ENDED,   /* its content is gone; only answers are awaited */
+    FILE_STATES,
+};
+
+/* What the files of an input add up to; kept by inputs/account.c. */
+struct input_sums {
+    uint64_t states[FILE_STATES];
+    uint64_t lag_bytes;
+    uint64_t unfinished_bytes; /* of these, lines whose newline is not written yet */
+    uint64_t oldest_ms;        /* since when the file is behind that is longest so; 0: none is */
 };
 
 struct file {
@@ -150,6 +160,15 @@ struct file {
         uint64_t device, inode;
     } inode_key;
     bool in_path_table, in_inode_table;
+    bool busy, blind;                       /* see inputs/account.h, inputs/sweep.h */
+    struct file *busy_next, *busy_previous; /* of the agent */
+    struct file *blind_next, *blind_previous;
+    struct file *open_next, *open_previous; /* of those with a descriptor, oldest first */
+    struct {
+        bool is_counted;
+        enum file_state state;
+        uint64_t lag_bytes, unfinished_bytes;
+    } counted; /* in its input's sums */
 };
 
 struct file_queue {
@@ -171,7 +190,9 @@ struct input {
     int64_t tokens;             /* bytes that rate_limit lets it read now */
     uint64_t tokens_ms;
     size_t file_count;
-    metric events, bytes, lag_bytes, lag_seconds, empty_lines;
+    struct input_sums sums;
+    metric events, bytes, lag_bytes, unfinished_bytes, lag_seconds, empty_lines;
+    metric states[FILE_STATES]; /* none of FILE_ENDED */
     struct input *next;
 };
 
@@ -189,6 +210,15 @@ struct agent {
     struct file *files;
     struct file *by_path, *by_inode; /* uthash tables */
     size_t file_count, open_count, open_max;
+    struct file *open_first, *open_last; /* the one that is longest open first */
+    struct file *busy;                   /* in which something is to be done */
+    struct file *blind;                  /* of which inotify tells nothing */
+    size_t busy_count, blind_count;
+    struct file *sweep_cursor, *blind_cursor; /* where the sweep goes on; NULL: at the first */
+    struct watch *watch;                      /* NULL: there is no inotify */
+    size_t folders_failed, folders_unwatched; /* of the last discovery: not to be looked into, */
+    uint64_t walk_us;                         /* without inotify; and what its walk took */
+    uint64_t forget_at_ms;
 
     struct moved *moved; /* paths that were rotated since the last look; owned by match.c */
     struct held_files *held_files; /* deleted files; owned by held.c */

@@ -473,7 +473,7 @@ topics_publish(struct agent *agent)
 {
     for (size_t i = 0; i < agent->topic_count; i++)
         agent->topics[i]->too_large = false;
-    for (const struct file *file = agent->files; file != NULL; file = file->next)
+    for (const struct file *file = agent->busy; file != NULL; file = file->busy_next)
         if (file->refused_wait_ms != 0 && file->state == FILE_ACTIVE)
             file->input->topic->too_large = true;
     for (size_t i = 0; i < agent->topic_count; i++) {

@@ -28,7 +28,9 @@
 #include "agent/delivery.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
+#include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
+#include "agent/pace.h"
 #include "agent/reader.h"
 #include "agent/reload.h"
 #include "agent/schedule.h"
@@ -42,12 +44,17 @@
 #include "core/kafka.h"
 
 #define TICK_MS 1000
-#define GATHER_MS 10            /* wake-ups of inotify are gathered for so long */
-#define DISCOVER_SOON_MS 50     /* after a folder changed */
-#define DISCOVER_EVERY_MS 10000 /* in any case */
-#define SWEEP_EVERY_MS 1000
-#define SWEEP_EVERY_BLIND_MS 250 /* without inotify */
-#define SWEEP_SHARE 50          /* looking at files takes at most one part of so many of the time */
+#define GATHER_MS 10        /* wake-ups of inotify are gathered for so long */
+#define DISCOVER_SOON_MS 50 /* after a folder changed */
+/* Looking at files takes at most one part of so many of a core: where inotify should tell, and
+ * where it does not, or has just failed to. And no oftener than so. */
+#define SHARE_SURE 1000
+#define SHARE_BLIND 100
+#define SHARE_URGENT 10
+#define DISCOVER_SURE_MS 60000
+#define DISCOVER_BLIND_MS 10000
+#define SWEEP_SURE_MS 5000
+#define SWEEP_BLIND_MS 250
 #define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
 #define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
@@ -68,14 +75,16 @@ struct pipeline {
     struct options *reloaded; /* what the inputs follow since the last reload; NULL: none was */
     sd_event *event;
     sd_event_source *work; /* enabled while there is something to read */
-    sd_event_source *tick, *sweep, *discover, *gather, *tokens;
+    sd_event_source *tick, *sweep, *sweep_blind, *discover, *gather, *tokens;
     sd_event_source *watch_source, *producer_source;
     struct watch *watch;
     struct health *health;
     struct http *http;
     struct ask *ask;
     struct http_page pages[2];
-    uint64_t last_discover_ms, discover_cost_ms, sweep_cost_ms;
+    uint64_t last_discover_ms;
+    struct pace sweep_pace, blind_pace;
+    bool sweep_urgent;       /* hints were lost: a round at once */
     uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
     char kafka_reason[256];
     bool restarting;        /* the producer had a fatal error: drained, then replaced */
@@ -152,7 +161,7 @@ discover_soon(struct agent *agent)
         return;
     uint64_t now_ms = clock_monotonic_ms();
     uint64_t passed_ms = now_ms - pipeline->last_discover_ms;
-    uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
+    uint64_t pause_ms = agent->walk_us * SHARE_BLIND / 1000;
     uint64_t wait_ms = passed_ms >= pause_ms ? 0 : pause_ms - passed_ms;
     if (wait_ms < DISCOVER_SOON_MS)
         wait_ms = DISCOVER_SOON_MS;
@@ -163,13 +172,24 @@ discover_soon(struct agent *agent)
 
 /* --- discover --- */
 
+/* A folder that is watched tells when something comes or goes. */
+static uint64_t
+discover_every_ms(const struct agent *agent)
+{
+    bool sure = agent->watch != NULL && agent->folders_failed + agent->folders_unwatched == 0;
+    for (const struct input *input = agent->inputs; input != NULL; input = input->next)
+        sure &= input->sums.states[FILE_FAILED] == 0;
+    uint64_t least_ms = sure ? DISCOVER_SURE_MS : DISCOVER_BLIND_MS;
+    uint64_t pause_ms = agent->walk_us * (sure ? SHARE_SURE : SHARE_BLIND) / 1000;
+    return pause_ms < least_ms ? least_ms : pause_ms;
+}
+
 static int
 on_discover(sd_event_source *source, uint64_t time_us, void *context)
 {
     (void)source;
     (void)time_us;
     struct pipeline *pipeline = context;
-    uint64_t start_ms = clock_monotonic_ms();
     pipeline->discover_at_ms = UINT64_MAX;
     if (pipeline->agent.clock_is_wrong) /* a new life's id would be of a time that is not */
         return 0;                       /* check_clock() rings again */
@@ -177,29 +197,52 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
     pipeline->discovered = true;
     pipeline->last_discover_ms = clock_monotonic_ms();
-    pipeline->discover_cost_ms = pipeline->last_discover_ms - start_ms;
-    uint64_t pause_ms = pipeline->discover_cost_ms * SWEEP_SHARE;
     if (pipeline->discover_at_ms == UINT64_MAX) /* else something asks to look again soon */
-        arm_discover(pipeline, pause_ms < DISCOVER_EVERY_MS ? DISCOVER_EVERY_MS : pause_ms);
+        arm_discover(pipeline, discover_every_ms(&pipeline->agent));
     return 0;
 }
 
 static int
 on_sweep(sd_event_source *source, uint64_t time_us, void *context)
 {
-    (void)source;
     (void)time_us;
     struct pipeline *pipeline = context;
-    uint64_t start_ms = clock_monotonic_ms();
-    files_sweep(&pipeline->agent);
-    pipeline->sweep_cost_ms = clock_monotonic_ms() - start_ms;
-    metrics_add(pipeline->agent.metrics, pipeline->sweeps, 1);
-    metrics_set(pipeline->agent.metrics, pipeline->sweep_seconds,
-                (double)pipeline->sweep_cost_ms / 1000.0);
-    uint64_t every_ms = pipeline->watch == NULL ? SWEEP_EVERY_BLIND_MS : SWEEP_EVERY_MS;
-    uint64_t pause_ms = pipeline->sweep_cost_ms * SWEEP_SHARE;
-    arm(pipeline->sweep, pause_ms < every_ms ? every_ms : pause_ms);
+    struct metrics *metrics = pipeline->agent.metrics;
+    uint64_t start_ns = clock_monotonic_ns();
+    bool over = sweep_some(&pipeline->agent);
+    uint64_t cost_us = (clock_monotonic_ns() - start_ns) / 1000;
+    bool urgent = pipeline->sweep_urgent;
+    pipeline->sweep_urgent = urgent && !over;
+    arm(source, pace_next_ms(&pipeline->sweep_pace, cost_us, over,
+                             urgent ? SHARE_URGENT : SHARE_SURE, SWEEP_SURE_MS));
+    if (!over)
+        return 0;
+    metrics_add(metrics, pipeline->sweeps, 1);
+    metrics_set(metrics, pipeline->sweep_seconds,
+                (double)pipeline->sweep_pace.last_cost_us / 1000000.0);
     return 0;
+}
+
+static int
+on_sweep_blind(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)time_us;
+    struct pipeline *pipeline = context;
+    uint64_t start_ns = clock_monotonic_ns();
+    bool over = sweep_blind(&pipeline->agent);
+    uint64_t cost_us = (clock_monotonic_ns() - start_ns) / 1000;
+    arm(source, pace_next_ms(&pipeline->blind_pace, cost_us, over, SHARE_BLIND, SWEEP_BLIND_MS));
+    return 0;
+}
+
+/* From the first file, at once. */
+static void
+sweep_now(struct pipeline *pipeline)
+{
+    pipeline->agent.sweep_cursor = NULL;
+    pipeline->sweep_pace = (struct pace){0};
+    pipeline->sweep_urgent = true;
+    arm(pipeline->sweep, 0);
 }
 
 static void
@@ -222,7 +265,7 @@ watch_overflow(void *context)
     struct pipeline *pipeline = context;
     metrics_add(pipeline->agent.metrics,
                 metrics_series(pipeline->agent.metrics, METRIC_WATCH_ERRORS, "overflow", NULL), 1);
-    arm(pipeline->sweep, 0);
+    sweep_now(pipeline);
     discover_soon(&pipeline->agent);
 }
 
@@ -783,6 +826,7 @@ add_sources(struct pipeline *pipeline, struct err *err)
         sd_event_source_set_enabled(pipeline->work, SD_EVENT_OFF) >= 0 &&
         add_timer(pipeline, &pipeline->discover, on_discover, true) &&
         add_timer(pipeline, &pipeline->sweep, on_sweep, true) &&
+        add_timer(pipeline, &pipeline->sweep_blind, on_sweep_blind, true) &&
         add_timer(pipeline, &pipeline->tick, on_tick, true) &&
         add_timer(pipeline, &pipeline->gather, on_gathered, false) &&
         add_timer(pipeline, &pipeline->tokens, on_tokens, false) &&
@@ -842,8 +886,13 @@ start(struct pipeline *pipeline, struct err *err)
         if (!reload_add_input(agent, &agent->options->files[i], err))
             return false;
     struct err why;
-    if (!watch_new(&pipeline->watch, &why))
+    if (watch_new(&pipeline->watch, &why)) {
+        agent->watch = pipeline->watch;
+    } else {
         log_warn("%s; the sweep finds what is new", why.text);
+        metrics_add(agent->metrics,
+                    metrics_series(agent->metrics, METRIC_WATCH_ERRORS, "none", NULL), 1);
+    }
     if (!add_sources(pipeline, err) || !start_producer(pipeline, err))
         return false;
     check_clock(pipeline); /* before the first look at files */
@@ -938,8 +987,9 @@ pipeline_free(struct pipeline *pipeline)
     http_free(pipeline->http); /* first: its handlers ask the loop */
     ask_free(pipeline->ask);
     sd_event_source *sources[] = {
-        pipeline->work,   pipeline->tick,   pipeline->sweep,        pipeline->discover,
-        pipeline->gather, pipeline->tokens, pipeline->watch_source, pipeline->producer_source};
+        pipeline->work,        pipeline->tick,         pipeline->sweep,
+        pipeline->sweep_blind, pipeline->discover,     pipeline->gather,
+        pipeline->tokens,      pipeline->watch_source, pipeline->producer_source};
     pipeline->work = NULL;
     pipeline->stopping = true;
     for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/delivery.h"
+#include "agent/inputs/account.h"
 #include "agent/inputs/files.h"
 #include "agent/reader.h"
 #include "core/assert.h"
@@ -97,6 +98,7 @@ schedule_file(struct agent *agent, struct file *file)
     if (file->queued || file->failed || file->state != FILE_ACTIVE || file->refused_until_ms != 0)
         return;
     file->queued = true;
+    account_touch(agent, file);
     place(agent, file);
     agent->wake(agent);
 }

@@ -96,9 +96,10 @@ own(struct counted *counted, const struct stat *about)
 }
 
 static void
-count_file(void *context, const char *path)
+count_file(void *context, const struct glob_found *found)
 {
     struct counted *counted = context;
+    const char *path = found->path;
     struct stat about;
     if (input_refuses(counted->input, counted->options->top.state_dir, path) != NULL ||
         stat(path, &about) != 0 || !S_ISREG(about.st_mode) || !own(counted, &about))

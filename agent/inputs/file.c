@@ -7,13 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/inputs/account.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
+#include "agent/inputs/sweep.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "core/assert.h"
 #include "core/clock.h"
+
+#define CLOSE_TRIES 1000 /* open files looked at for one that can be closed */
 
 int64_t
 stat_modified_ns(const struct stat *about)
@@ -70,6 +74,8 @@ file_new(struct agent *agent, struct input *input, const char *path, const struc
     agent->files = file;
     agent->file_count++;
     input->file_count++;
+    sweep_enter(agent, file, about);
+    account_touch(agent, file);
     return file;
 }
 
@@ -90,6 +96,7 @@ file_unlist(struct agent *agent, struct file *file)
     file->listed = false;
     if (file->fd < 0 || file->state == FILE_ENDED)
         leave_inode_table(agent, file); /* without a descriptor the number may be given away */
+    account_touch(agent, file);
 }
 
 uint64_t
@@ -107,6 +114,33 @@ file_shown_state(const struct file *file)
     return file->state == FILE_ACTIVE && file->error_number != 0 ? FILE_FAILED : file->state;
 }
 
+static void
+note_opened(struct agent *agent, struct file *file)
+{
+    agent->open_count++;
+    file->open_next = NULL;
+    file->open_previous = agent->open_last;
+    if (agent->open_last != NULL)
+        agent->open_last->open_next = file;
+    else
+        agent->open_first = file;
+    agent->open_last = file;
+}
+
+static void
+note_closed(struct agent *agent, struct file *file)
+{
+    agent->open_count--;
+    if (file->open_previous != NULL)
+        file->open_previous->open_next = file->open_next;
+    else
+        agent->open_first = file->open_next;
+    if (file->open_next != NULL)
+        file->open_next->open_previous = file->open_previous;
+    else
+        agent->open_last = file->open_previous;
+}
+
 void
 file_close(struct agent *agent, struct file *file)
 {
@@ -114,7 +148,7 @@ file_close(struct agent *agent, struct file *file)
         return;
     (void)close(file->fd);
     file->fd = -1;
-    agent->open_count--;
+    note_closed(agent, file);
 }
 
 void
@@ -128,6 +162,8 @@ file_free(struct agent *agent, struct file *file)
     file_close(agent, file);
     file_unlist(agent, file);
     leave_inode_table(agent, file);
+    sweep_leave(agent, file);
+    account_leave(agent, file);
     if (file->generation != NULL)
         file->generation->file = NULL;
     if (file->previous != NULL)
@@ -157,6 +193,7 @@ file_rename(struct agent *agent, struct file *file, const char *path)
     HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
     file->in_path_table = true;
     file->listed = true;
+    account_touch(agent, file);
     if (file->generation != NULL && generation_set_path(file->generation, path))
         state_put_generation(agent->state, file->generation);
     return true;
@@ -172,7 +209,8 @@ file_attach(struct agent *agent, struct file *file, struct generation *generatio
     file->state = FILE_ACTIVE;
     file->generation = generation;
     file->fd = fd;
-    agent->open_count++;
+    note_opened(agent, file);
+    account_touch(agent, file);
     generation->file = file;
     generation->searched = false;
     generation->released = false;
@@ -205,16 +243,30 @@ file_replace(struct agent *agent, struct file *file, const struct stat *about, i
     file_seen(agent, file, about);
 }
 
+/* Makes room for one more descriptor. What is under way keeps its own: should it be renamed,
+ * nothing else leads to it. */
+static void
+close_others(struct agent *agent)
+{
+    for (unsigned tries = 0; agent->open_count >= agent->open_max && tries < CLOSE_TRIES; tries++) {
+        struct file *file = agent->open_first;
+        if (file == NULL)
+            return;
+        if (file->state == FILE_ACTIVE && file->listed && file->first == NULL) {
+            file_close(agent, file);
+            continue;
+        }
+        note_closed(agent, file); /* behind the others: it is not tried again soon */
+        note_opened(agent, file);
+    }
+}
+
 bool
 file_open(struct agent *agent, struct file *file)
 {
     ASSERT(file->fd < 0);
 
-    /* What is under way keeps its descriptor: should it be renamed, nothing else leads to it. */
-    for (struct file *at = agent->files; at != NULL && agent->open_count >= agent->open_max;
-         at = at->next)
-        if (at->state == FILE_ACTIVE && at->listed && at->first == NULL)
-            file_close(agent, at);
+    close_others(agent);
     if (agent->open_count >= agent->open_max && agent->records_waiting > 0) {
         errno = EMFILE; /* an answer lets go of one */
         return false;
@@ -222,7 +274,7 @@ file_open(struct agent *agent, struct file *file)
     file->fd = reader_open(file->path);
     if (file->fd < 0)
         return false;
-    agent->open_count++;
+    note_opened(agent, file);
     struct stat about;
     if (fstat(file->fd, &about) == 0 && (uint64_t)about.st_dev == file->device &&
         (uint64_t)about.st_ino == file->inode)
@@ -241,6 +293,7 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
     if (size == file->size && modified_ns == file->modified_ns)
         return;
     file->modified_ns = modified_ns;
+    account_touch(agent, file);
     if (file->state != FILE_ACTIVE)
         return;
     if (size < file->read || size < file->generation->head_size) {

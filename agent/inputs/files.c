@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "agent/delivery.h"
+#include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/glob.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
+#include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
@@ -27,6 +29,7 @@
 /* Where nobody can tell whether a writer is left. What is deleted takes room on the disk. */
 #define BLIND_QUIET_MS (24 * 3600 * (int64_t)1000)
 #define BLIND_QUIET_DELETED_MS (15 * 60 * (int64_t)1000)
+#define FORGET_EVERY_MS ((uint64_t)600 * 1000)
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
 
 #define SHOWN_STATES 4 /* of enum file_state; ended files are nobody's */
@@ -123,7 +126,11 @@ input_new(struct input **out, struct agent *agent, const struct agent_files_opti
     input->events = metrics_series(metrics, METRIC_EVENTS, input->name, NULL);
     input->bytes = metrics_series(metrics, METRIC_BYTES, input->name, NULL);
     input->lag_bytes = metrics_series(metrics, METRIC_LAG_BYTES, input->name, NULL);
+    input->unfinished_bytes = metrics_series(metrics, METRIC_UNFINISHED_BYTES, input->name, NULL);
     input->lag_seconds = metrics_series(metrics, METRIC_LAG_SECONDS, input->name, NULL);
+    for (size_t i = 0; i < SHOWN_STATES; i++)
+        input->states[i] =
+            metrics_series(metrics, METRIC_FILES, input->name, state_names[i], NULL);
     input->empty_lines = metrics_series(metrics, METRIC_SKIPPED_LINES, input->name, "empty", NULL);
     add_zeros(metrics, input->name);
     *out = input;
@@ -205,9 +212,9 @@ input_remove(struct agent *agent, struct input *input)
     *link = input->next;
     metrics_remove(agent->metrics, input->lag_bytes);
     metrics_remove(agent->metrics, input->lag_seconds);
+    metrics_remove(agent->metrics, input->unfinished_bytes);
     for (size_t i = 0; i < SHOWN_STATES; i++)
-        metrics_remove(agent->metrics, metrics_series(agent->metrics, METRIC_FILES, input->name,
-                                                      state_names[i], NULL));
+        metrics_remove(agent->metrics, input->states[i]);
     input_free(input);
     return true;
 }
@@ -229,6 +236,7 @@ discovered_folder(void *context, const char *path)
     if (discovery->watch == NULL || watch_folder(discovery->watch, path, &err))
         return;
     struct agent *agent = discovery->agent;
+    agent->folders_unwatched++;
     metric failed = metrics_series(agent->metrics, METRIC_WATCH_ERRORS,
                                    err.code == ENOSPC ? "limit" : "error", NULL);
     if (metrics_value(agent->metrics, failed) == 0)
@@ -241,6 +249,7 @@ static void
 discovery_failed(void *context, const char *path, int number)
 {
     struct discovery *discovery = context;
+    discovery->agent->folders_failed++;
     agent_say(discovery->agent, LOG_LEVEL_WARN, "cannot look into '%s' for input '%s': %s", path,
               discovery->input->name, strerror(number));
 }
@@ -368,19 +377,34 @@ path_was_taken(struct agent *agent, struct file *file)
     file_free(agent, file);
 }
 
+/* The file that is read under this path, by what its folder says: what is in it is the sweep's
+ * business. */
+static bool
+is_still(const struct file *file, const struct glob_found *found)
+{
+    return found->is_file && file->state == FILE_ACTIVE && file->error_number == 0 &&
+           file->inode == found->inode;
+}
+
 static void
-discovered_file(void *context, const char *path)
+discovered_file(void *context, const struct glob_found *found)
 {
     struct discovery *discovery = context;
     struct agent *agent = discovery->agent;
+    const char *path = found->path;
+    struct file *file = file_by_path(agent, path);
+    if (file != NULL && is_still(file, found)) {
+        file->round = agent->round;
+        return;
+    }
     struct stat about;
     const char *refusal =
         input_refuses(discovery->input->options, agent->options->top.state_dir, path);
     if (refusal != NULL && !is_below(path, KAFKA_DATA))
         return;
-    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) || is_link_to_listed(agent, path))
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) ||
+        (!found->is_file && is_link_to_listed(agent, path)))
         return;
-    struct file *file = file_by_path(agent, path);
     bool same = file != NULL && file->device == (uint64_t)about.st_dev &&
                 file->inode == (uint64_t)about.st_ino;
     if (same && seen_again(agent, file, &about))
@@ -442,17 +466,6 @@ check_unseen(struct agent *agent, struct file *file)
     schedule_file(agent, file);
 }
 
-/* Ends are not freed where they happen, since callers may still hold the file. */
-static void
-reap_ended(struct agent *agent)
-{
-    for (struct file *file = agent->files, *next; file != NULL; file = next) {
-        next = file->next;
-        if (file->first == NULL)
-            files_settled(agent, file);
-    }
-}
-
 /* Rotated files that grew after they were let go: their writer was silent for a while, or could
  * not be seen (only a file's owner and root may ask for a lease). They are taken up again. */
 static void
@@ -470,7 +483,8 @@ look_at_released(struct agent *agent)
 void
 files_discover(struct agent *agent, struct watch *watch)
 {
-    reap_ended(agent);
+    uint64_t start_ns = clock_monotonic_ns();
+    agent->folders_failed = agent->folders_unwatched = 0;
     look_at_released(agent);
     struct discovery discovery = {.agent = agent, .watch = watch};
     finds_init(&discovery.finds);
@@ -489,35 +503,17 @@ files_discover(struct agent *agent, struct watch *watch)
     }
     for (struct file *file = agent->files, *next; file != NULL && whole; file = next) {
         next = file->next;
+        account_touch(agent, file); /* all are counted anew now and then */
         if (file->listed && file->round != agent->round)
             check_unseen(agent, file);
     }
     held_attach(agent);
+    agent->walk_us = (clock_monotonic_ns() - start_ns) / 1000;
     match_finds(agent, &discovery.finds);
     finds_done(&discovery.finds);
     for (struct input *input = agent->inputs; input != NULL && whole; input = input->next) {
         state_put_input(agent->state, input->name);
         input->first_start = false;
-    }
-}
-
-static void
-look_at(struct agent *agent, struct file *file)
-{
-    struct stat about;
-    if (file->fd >= 0 ? fstat(file->fd, &about) == 0
-                      : stat(file->path, &about) == 0 && (uint64_t)about.st_ino == file->inode &&
-                            (uint64_t)about.st_dev == file->device)
-        file_seen(agent, file, &about);
-}
-
-void
-files_sweep(struct agent *agent)
-{
-    for (struct file *file = agent->files, *next; file != NULL; file = next) {
-        next = file->next;
-        if (file->state == FILE_ACTIVE)
-            look_at(agent, file);
     }
 }
 
@@ -529,7 +525,7 @@ files_hint(struct agent *agent, const char *path)
         agent->rediscover(agent); /* written again: it may be wanted now */
     if (file == NULL || file->state != FILE_ACTIVE)
         return file != NULL && file->state == FILE_REFUSED;
-    look_at(agent, file);
+    sweep_hinted(agent, file);
     return true;
 }
 
@@ -597,9 +593,12 @@ files_failed(struct agent *agent, struct file *file, const struct err *err)
 {
     if (file->error_number == 0)
         agent_say(agent, LOG_LEVEL_WARN, "%s; it is tried again", err->text);
-    file->error_number = err->code == 0 ? ESTALE : err->code;
-    file->modified_ns = 0; /* the next sweep takes it up */
-    agent->rediscover(agent);
+    int number = err->code == 0 ? ESTALE : err->code;
+    if (number != file->error_number)
+        agent->rediscover(agent); /* another file may have the path */
+    file->error_number = number;
+    file->modified_ns = 0; /* the next look takes it up */
+    account_touch(agent, file);
 }
 
 void
@@ -689,78 +688,83 @@ write_progress(struct agent *agent, struct file *file)
     state_put_progress(agent->state, generation);
 }
 
-struct input_sums {
-    uint64_t lag_bytes, oldest_ms;
-    uint64_t states[SHOWN_STATES];
-};
-
 static void
-publish_input(struct agent *agent, struct input *input, uint64_t now_ms)
+publish_input(struct agent *agent, const struct input *input, uint64_t now_ms)
 {
-    struct input_sums sums = {.oldest_ms = now_ms};
-    for (const struct file *file = agent->files; file != NULL; file = file->next) {
-        if (file->input != input || file->state == FILE_ENDED)
-            continue;
-        sums.states[file_shown_state(file)]++;
-        sums.lag_bytes += file_lag(file);
-        if (file->behind_since_ms != 0 && file->behind_since_ms < sums.oldest_ms)
-            sums.oldest_ms = file->behind_since_ms;
-    }
-    metrics_set(agent->metrics, input->lag_bytes, (double)sums.lag_bytes);
-    metrics_set(agent->metrics, input->lag_seconds, (double)(now_ms - sums.oldest_ms) / 1000.0);
+    const struct input_sums *sums = &input->sums;
+    uint64_t behind_ms = sums->oldest_ms == 0 ? 0 : now_ms - sums->oldest_ms;
+    metrics_set(agent->metrics, input->lag_bytes, (double)sums->lag_bytes);
+    metrics_set(agent->metrics, input->unfinished_bytes, (double)sums->unfinished_bytes);
+    metrics_set(agent->metrics, input->lag_seconds, (double)behind_ms / 1000.0);
     for (size_t i = 0; i < SHOWN_STATES; i++)
-        metrics_set(agent->metrics,
-                    metrics_series(agent->metrics, METRIC_FILES, input->name, state_names[i], NULL),
-                    (double)sums.states[i]);
+        metrics_set(agent->metrics, input->states[i], (double)sums->states[i]);
+}
+
+/* What is to be done with one busy file. It may be freed by it. */
+static void
+tick_file(struct agent *agent, struct file *file, uint64_t now_ms)
+{
+    if (file->refused_until_ms != 0 && now_ms >= file->refused_until_ms) {
+        file->refused_until_ms = 0;
+        schedule_file(agent, file);
+    }
+    if (file->state == FILE_ENDED && file->first == NULL) {
+        files_settled(agent, file);
+        return;
+    }
+    if (file->state != FILE_ACTIVE)
+        return;
+    if (!file->listed && file->fd >= 0) {
+        struct generation *generation = file->generation;
+        consider_release(agent, file);
+        if (generation->file != NULL && generation->file->state == FILE_ACTIVE)
+            write_progress(agent, generation->file);
+        return;
+    }
+    if (file->error_number != 0)
+        sweep_look(agent, file); /* it may be readable again */
+    if (file->state == FILE_ACTIVE)
+        write_progress(agent, file);
 }
 
 void
 files_tick(struct agent *agent)
 {
     uint64_t now_ms = clock_monotonic_ms();
-    reap_ended(agent);
-    for (struct file *file = agent->files, *next; file != NULL; file = next) {
-        next = file->next;
-        if (file->refused_until_ms != 0 && now_ms >= file->refused_until_ms) {
-            file->refused_until_ms = 0;
-            schedule_file(agent, file);
-        }
-        if (file->state == FILE_ACTIVE && !file->listed && file->fd >= 0) {
-            consider_release(agent, file);
-            continue;
-        }
-        if (file->state == FILE_ACTIVE)
-            write_progress(agent, file);
+    for (struct file *file = agent->busy, *next; file != NULL; file = next) {
+        next = file->busy_next;
+        tick_file(agent, file, now_ms);
     }
-    for (struct file *file = agent->files, *next; file != NULL; file = next) {
-        next = file->next;
-        if (file->generation != NULL && !file->listed && file->state == FILE_ACTIVE)
-            write_progress(agent, file);
-    }
+    account_tick(agent);
     for (struct input *input = agent->inputs, *next; input != NULL; input = next) {
         next = input->next;
         if (!input->removed || !input_remove(agent, input))
             publish_input(agent, input, now_ms);
     }
     held_tick(agent);
-    if (!agent->clock_is_wrong)
+    if (!agent->clock_is_wrong && now_ms >= agent->forget_at_ms) {
         forget_old(agent);
+        agent->forget_at_ms = now_ms + FORGET_EVERY_MS;
+    }
 }
 
 void
 files_state_is_durable(struct agent *agent)
 {
-    for (struct file *file = agent->files; file != NULL; file = file->next)
-        if (file->state == FILE_ACTIVE && !file->queued && file->size > file->read)
+    uint64_t durable = state_durable(agent->state);
+    for (struct file *file = agent->busy; file != NULL; file = file->busy_next)
+        if (file->state == FILE_ACTIVE && !file->queued && file->size > file->read &&
+            file->generation->durable_at <= durable)
             schedule_file(agent, file);
 }
 
+/* Files that are not busy are shipped: account.h. */
 bool
 files_all_done(struct agent *agent)
 {
     bool done = !held_is_searching(agent);
     bool busy = false;
-    for (const struct file *file = agent->files; file != NULL; file = file->next) {
+    for (const struct file *file = agent->busy; file != NULL; file = file->busy_next) {
         bool open = file->state == FILE_ENDED ||
                     (file->state == FILE_ACTIVE &&
                      (file->queued || file->first != NULL ||
@@ -768,7 +772,7 @@ files_all_done(struct agent *agent)
         busy |= open;
         done &= !open && (file->state != FILE_ACTIVE || file->generation->committed >= file->size);
     }
-    for (struct file *file = agent->files; file != NULL && !busy; file = file->next)
+    for (struct file *file = agent->busy; file != NULL && !busy; file = file->busy_next)
         if (file->state == FILE_ACTIVE && file->generation->committed < file->size) {
             file->flush_end = true;
             schedule_file(agent, file);

@@ -21,9 +21,6 @@ bool input_remove(struct agent *agent, struct input *input);
 /* Looks for files of all inputs and decides what each is. `watch` may be NULL. */
 void files_discover(struct agent *agent, struct watch *watch);
 
-/* Looks at every file: grown, truncated, gone. */
-void files_sweep(struct agent *agent);
-
 /* A hint that this path was written. False when it is not one of ours. */
 bool files_hint(struct agent *agent, const char *path);
 

@@ -243,7 +243,8 @@ visit_entry(struct stop **stops, const struct stop *stop, const struct segment *
     memcpy(path, stop->path, size);
     path[size] = '/';
     memcpy(path + size + 1, name.text, name.size + 1);
-    walk->file(walk->context, path);
+    struct glob_found found = {path, entry->d_ino, entry->d_type == DT_REG};
+    walk->file(walk->context, &found);
     return true;
 }
 

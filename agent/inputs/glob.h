@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/err.h"
 
@@ -17,13 +18,19 @@ bool glob_match(const char *pattern, const char *path);
 /* A pattern without a slash matches the last segment of `path`, else the whole. */
 bool glob_excludes(const char *pattern, const char *path);
 
+struct glob_found {
+    const char *path;
+    uint64_t inode; /* as the folder lists it: of a mount point, what is below it */
+    bool is_file;   /* for certain a regular file, no link to one */
+};
+
 /* Calls back for what the pattern finds. `folder` hears of each folder that was looked into (a
  * place to watch; maybe more than once), `file` of each entry that matches and is no folder. An
  * error (not: not there) goes to `failed`, and the walk goes on. Symbolic links to folders are
  * followed, but not by `**`. */
 struct glob_walk {
     void (*folder)(void *context, const char *path);
-    void (*file)(void *context, const char *path);
+    void (*file)(void *context, const struct glob_found *found);
     void (*failed)(void *context, const char *path, int number);
     void *context;
 };

@@ -100,6 +100,18 @@ watch_folder(struct watch *watch, const char *path, struct err *err)
     return true;
 }
 
+bool
+watch_covers(const struct watch *watch, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return false;
+    struct folder *folder;
+    size_t size = slash == path ? 1 : (size_t)(slash - path);
+    HASH_FIND(by_path, watch->by_path, path, size, folder);
+    return folder != NULL;
+}
+
 static void
 serve_one(struct watch *watch, const struct inotify_event *event, const struct watch_events *events)
 {

@@ -96,11 +96,11 @@ on_folder(void *context, const char *path)
 }
 
 static void
-on_file(void *context, const char *path)
+on_file(void *context, const struct glob_found *entry)
 {
     struct found *found = context;
     assert_true(found->count < 16);
-    (void)snprintf(found->paths[found->count++], 128, "%s", path);
+    (void)snprintf(found->paths[found->count++], 128, "%s", entry->path);
 }
 
 static void
