@@ -63,7 +63,9 @@ struct generation {
     bool changed;        /* progress that the state has not been given yet */
     bool searched;       /* its file is gone, and was looked for in vain */
     bool released;       /* its file was rotated away and finished, though it may grow again */
-    const char *gone;    /* how it came to have no file: "vanished", "truncated", …; a literal */
+    bool lost_power;     /* the host did, after it was written: its file's end may be another */
+    const char *origin; /* how it came to its file, a reason of METRIC_GENERATIONS; NULL: as ever */
+    const char *gone;   /* how it came to have no file: "vanished", "truncated", …; a literal */
     struct generation *next, *previous;
 };
 

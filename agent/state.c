@@ -32,7 +32,7 @@ struct state {
     struct seen_input *inputs;
     bool was_clean; /* how the last owner stopped */
     bool damaged;   /* records were lost: no input can be said to be new */
-    uint64_t machine, file_system;
+    uint64_t machine, file_system, boot;
 
     struct buffer pending; /* put, not handed over */
     uint64_t sequence;     /* of the last put */
@@ -100,11 +100,12 @@ helper_run(void *context)
 
 /* --- opening --- */
 
+/* Of a name that the system has: of the machine, of its boot. 0: it has none. */
 static uint64_t
-machine_hash(void)
+name_hash(const char *path)
 {
     char text[64] = "";
-    int fd = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text));
     if (fd >= 0)
         (void)close(fd);
@@ -129,7 +130,32 @@ mint_anew(struct state *state)
     for (struct generation *at = state->catalog->first; at != NULL; at = at->next) {
         at->id = generation_id_new();
         at->durable_at = state->sequence;
+        at->origin = "foreign";
     }
+}
+
+/* Was the state written on another host? Its machine-id tells. The file system's id does not: XFS
+ * makes it of the device's number, which may be another after a boot. It counts only where there
+ * is no machine-id, as in many containers. */
+static bool
+is_foreign(const struct state *state, const struct state_found *found)
+{
+    if (found->format == 0)
+        return true; /* it does not tell any more */
+    if (found->machine != 0 && state->machine != 0)
+        return found->machine != state->machine;
+    return found->machine != state->machine || found->file_system != state->file_system;
+}
+
+/* What was written to files and not synced may be gone, though it was read. */
+static void
+note_lost_power(struct state *state, const struct state_found *found, struct state_report *report)
+{
+    report->lost_power = !report->foreign && !report->clean && found->boot != 0 &&
+                         state->boot != 0 && found->boot != state->boot;
+    for (struct generation *at = state->catalog->first; at != NULL && report->lost_power;
+         at = at->next)
+        at->lost_power = true;
 }
 
 static bool
@@ -146,12 +172,13 @@ load_journal(struct state *state, struct state_report *report, struct err *err)
         return err_wrap(err, "cannot use the state '%s/journal'", state->file.folder);
     bool there = state->file.fd >= 0; /* only written whole and renamed: an empty one is damaged */
     report->cut |= there && size == 0;
-    state->machine = machine_hash();
+    state->machine = name_hash("/etc/machine-id");
+    state->boot = name_hash("/proc/sys/kernel/random/boot_id");
     state->file_system = file_system_hash(state->file.folder_fd);
-    report->foreign =
-        size > 0 && (found.machine != state->machine || found.file_system != state->file_system);
+    report->foreign = size > 0 && is_foreign(state, &found);
     if (report->foreign)
         mint_anew(state);
+    note_lost_power(state, &found, report);
     state->damaged = report->holes > 0 || report->cut;
     state->rewrite = !there || state->damaged || report->foreign;
     state->snapshot_next = found.format < STATE_FORMAT;
@@ -408,6 +435,7 @@ append_time(struct state *state, struct buffer *out, bool clean)
         state->last_wall_ms = now_ms;
     journal_put_number(&payload, (uint64_t)state->last_wall_ms, 8);
     journal_put_number(&payload, clean ? 1 : 0, 1);
+    journal_put_number(&payload, state->boot, 8);
     uint64_t sequence = state->sequence;
     append_record(state, out, RECORD_TIME, &payload);
     state->sequence = sequence; /* nobody waits for it */

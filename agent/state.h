@@ -20,9 +20,10 @@ struct state_report {
     size_t generations;
     size_t damaged_bytes; /* passed over in `holes` places */
     size_t holes;
-    bool cut;     /* it is shorter than it was written */
-    bool clean;   /* the last owner stopped in order */
-    bool foreign; /* written on another host or file system: identities were made anew */
+    bool cut;        /* it is shorter than it was written */
+    bool clean;      /* the last owner stopped in order */
+    bool foreign;    /* written on another host: identities were made anew */
+    bool lost_power; /* the host did, or was reset, while the last owner ran */
     int64_t last_wall_ms;
 };
 

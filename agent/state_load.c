@@ -234,6 +234,7 @@ load_record(struct loader *loader, const struct journal_record *record, struct e
     case RECORD_TIME:
         loader->report->last_wall_ms = (int64_t)journal_take_number(&fields, 8);
         loader->report->clean = journal_take_number(&fields, 1) == 1;
+        loader->found->boot = fields.left >= 8 ? journal_take_number(&fields, 8) : 0;
         return !fields.failed;
     default:
         return true; /* of a later version: not ours to judge */

@@ -25,7 +25,7 @@ enum state_record {
     RECORD_CUT,
     RECORD_FORGET,
     RECORD_INPUT,
-    RECORD_TIME, /* wall clock, and whether the owner stopped in order */
+    RECORD_TIME, /* wall clock, whether the owner stopped in order, and of which boot it was */
     RECORD_PARTS,
 };
 
@@ -38,6 +38,7 @@ struct seen_input {
 struct state_found {
     struct seen_input *inputs;
     uint64_t machine, file_system;
+    uint64_t boot;         /* of the last write; 0: not told */
     uint64_t inputs_named; /* by the last header */
     uint64_t format;       /* 0: no header was found */
     size_t whole;          /* end of the last whole record */

@@ -188,7 +188,7 @@ change_begin(struct change *change, const struct agent_options *options, struct 
     return err_set(err, ERR_STOP, 0,
                    "the state in '%s' is %s: start the agent once, it repairs that and says what "
                    "it means",
-                   folder, report.foreign ? "of another host or file system" : "damaged");
+                   folder, report.foreign ? "of another host" : "damaged");
 }
 
 static void
