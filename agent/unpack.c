@@ -39,6 +39,24 @@ unpack_can_tell(const struct unpack_life *life)
 }
 
 bool
+unpack_is_other(const struct unpack_life *life, int fd)
+{
+    unsigned char input[4 * HEAD_SIZE_MAX]; /* random bytes do not shrink; names stand before */
+    unsigned char head[HEAD_SIZE_MAX];
+    ssize_t got = pread(fd, input, sizeof(input), 0);
+    z_stream stream = {.next_in = input,
+                       .avail_in = got < 0 ? 0 : (unsigned)got,
+                       .next_out = head,
+                       .avail_out = life->head_size};
+    if (got <= 0 || life->head_size == 0 || inflateInit2(&stream, GZIP_ONLY) != Z_OK)
+        return false;
+    int status = inflate(&stream, Z_SYNC_FLUSH);
+    (void)inflateEnd(&stream);
+    return status >= Z_OK && stream.avail_out == 0 &&
+           generation_hash(head, life->head_size) != life->head_hash;
+}
+
+bool
 unpack_new(struct unpack **out_unpack, const struct unpack_life *life, int in, int out,
            uint64_t room, struct err *err)
 {

@@ -38,6 +38,9 @@ enum unpack_result {
 /* Can the life be told by its content alone? */
 bool unpack_can_tell(const struct unpack_life *life);
 
+/* A quick look at the first bytes of the open file: does another head unfold from them? */
+bool unpack_is_other(const struct unpack_life *life, int fd);
+
 /* Reads `in` from its position and writes `out`, both the caller's, with at most `room` bytes
  * behind `committed`. */
 bool unpack_new(struct unpack **out_unpack, const struct unpack_life *life, int in, int out,

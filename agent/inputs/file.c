@@ -290,6 +290,8 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
     uint64_t size = (uint64_t)about->st_size;
     int64_t modified_ns = stat_modified_ns(about);
     file->deleted = about->st_nlink == 0 || file->held != NULL;
+    if (file->deleted && file->held == NULL)
+        held_look(agent, file);
     if (size == file->size && modified_ns == file->modified_ns)
         return;
     file->modified_ns = modified_ns;

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* compressed.c: see compressed.h. A search looks at one .gz after the other, the one written last
+ * first; it remembers those that were none, by inode, size and time of change. */
+#include "agent/inputs/compressed.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/inputs/file.h"
+#include "agent/inputs/files.h"
+#include "agent/reader.h"
+#include "core/assert.h"
+#include "core/clock.h"
+
+#define JOBS_MAX 2                     /* unpacked at once: each takes some memory */
+#define GROWS_MS (60 * (uint64_t)1000) /* one that ends too early is still being written so long */
+#define AGAIN_MS (10 * (uint64_t)1000)
+/* Names of a compressed life came up after it was last seen; less some doubt about clocks. */
+#define CHANGED_BEFORE_SECONDS (24 * 3600)
+
+struct look {
+    uint64_t inode, size;
+    int64_t changed_ns;
+    enum unpack_result result;
+    uint64_t at_ms;
+};
+
+struct search {
+    struct generation_id id;
+    struct look *looks;
+    size_t look_count;
+    struct spool_job *job; /* for the last of `looks` */
+    char *path;            /* of the file it unpacks; after it, of the one that cannot be */
+    struct look refused;   /* how that one was */
+    bool concluded;        /* in vain; kept because a refused file may change */
+    bool told;
+    uint64_t checked_ms;
+    struct search *next;
+};
+
+struct compressed {
+    struct search *first;
+    size_t job_count;
+};
+
+struct compressed *
+compressed_new(void)
+{
+    return calloc(1, sizeof(struct compressed));
+}
+
+static void
+search_free(struct compressed *compressed, struct spool *spool, struct search *search)
+{
+    struct search **link = &compressed->first;
+    while (*link != search)
+        link = &(*link)->next;
+    *link = search->next;
+    if (search->job != NULL) {
+        spool_job_free(spool, search->job);
+        compressed->job_count--;
+    }
+    free(search->looks);
+    free(search->path);
+    free(search);
+}
+
+void
+compressed_free(struct compressed *compressed, struct spool *spool)
+{
+    while (compressed != NULL && compressed->first != NULL)
+        search_free(compressed, spool, compressed->first);
+    free(compressed);
+}
+
+bool
+compressed_is_running(const struct compressed *compressed)
+{
+    return compressed->job_count > 0;
+}
+
+static bool
+same_id(struct generation_id a, struct generation_id b)
+{
+    return a.random == b.random && a.birth_seconds == b.birth_seconds;
+}
+
+static struct search *
+search_of(struct compressed *compressed, struct generation_id id)
+{
+    struct search *search = compressed->first;
+    while (search != NULL && !same_id(search->id, id))
+        search = search->next;
+    if (search != NULL || (search = calloc(1, sizeof(*search))) == NULL)
+        return search;
+    search->id = id;
+    search->next = compressed->first;
+    compressed->first = search;
+    return search;
+}
+
+static struct look
+look_from(const struct stat *about)
+{
+    return (struct look){
+        .inode = (uint64_t)about->st_ino,
+        .size = (uint64_t)about->st_size,
+        .changed_ns = (int64_t)about->st_ctim.tv_sec * 1000000000 + about->st_ctim.tv_nsec,
+    };
+}
+
+static bool
+same_look(const struct look *a, const struct look *b)
+{
+    return a->inode == b->inode && a->size == b->size && a->changed_ns == b->changed_ns;
+}
+
+static struct look *
+look_at(const struct search *search, const struct look *wanted)
+{
+    for (size_t i = 0; i < search->look_count; i++)
+        if (same_look(&search->looks[i], wanted))
+            return &search->looks[i];
+    return NULL;
+}
+
+static struct look *
+add_look(struct search *search, const struct look *look)
+{
+    struct look *looks = realloc(search->looks, (search->look_count + 1) * sizeof(*looks));
+    if (looks == NULL)
+        return NULL;
+    search->looks = looks;
+    looks[search->look_count] = *look;
+    looks[search->look_count].at_ms = clock_monotonic_ms();
+    return &looks[search->look_count++];
+}
+
+static void
+count(struct agent *agent, const struct input *input, const char *result)
+{
+    metrics_add(agent->metrics,
+                metrics_series(agent->metrics, METRIC_COMPRESSED_FILES, input->name, result, NULL),
+                1);
+}
+
+/* --- candidates --- */
+
+struct candidate {
+    char path[PATH_MAX];
+    struct look look;
+    int64_t modified_ns;
+    bool found;
+};
+
+static bool
+has_ending(const char *name, const char *ending)
+{
+    size_t size = strlen(name);
+    size_t ending_size = strlen(ending);
+    return size > ending_size && strcmp(name + size - ending_size, ending) == 0;
+}
+
+static struct unpack_life
+life_of(const struct generation *generation)
+{
+    return (struct unpack_life){
+        .head_hash = generation->head_hash,
+        .head_size = generation->head_size,
+        .committed = generation->committed,
+        .tail_hash = generation->checkpoints[0].hash,
+        .size = generation->size,
+    };
+}
+
+/* Most are told by their first bytes: no need to ask the helper. */
+static bool
+is_other(const struct generation *generation, const char *path)
+{
+    const struct unpack_life life = life_of(generation);
+    int fd = reader_open(path);
+    bool other = fd >= 0 && unpack_is_other(&life, fd);
+    if (fd >= 0)
+        (void)close(fd);
+    return other;
+}
+
+/* A file as rotation might have made it of the life's, that was not looked into yet. */
+static void
+consider(struct search *search, const struct generation *generation, struct candidate *best,
+         const char *path)
+{
+    struct stat about;
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) ||
+        about.st_ctim.tv_sec + CHANGED_BEFORE_SECONDS < generation->seen_seconds)
+        return;
+    struct look look = look_from(&about);
+    const struct look *known = look_at(search, &look);
+    bool again = known != NULL &&
+                 (known->result == UNPACK_FAILED || known->result == UNPACK_FULL) &&
+                 clock_monotonic_ms() - known->at_ms > AGAIN_MS;
+    if ((known != NULL && !again) || (best->found && stat_modified_ns(&about) <= best->modified_ns))
+        return;
+    if (known == NULL && is_other(generation, path)) {
+        look.result = UNPACK_OTHER;
+        (void)add_look(search, &look);
+        return;
+    }
+    size_t size = strlen(path);
+    ASSERT(size < sizeof(best->path));
+    memcpy(best->path, path, size + 1);
+    best->look = look;
+    best->modified_ns = stat_modified_ns(&about);
+    best->found = true;
+}
+
+/* The best of the siblings that were not looked into. False when the folder cannot be looked
+ * into. `other` gets the name of one that is compressed in a way we do not read. */
+static bool
+find_candidate(struct search *search, const struct generation *generation, struct candidate *best,
+               char other[NAME_MAX + 1])
+{
+    char path[PATH_MAX];
+    const char *slash = strrchr(generation->path, '/');
+    size_t size = slash == NULL ? sizeof(path) : (size_t)(slash - generation->path) + 1;
+    best->found = false;
+    other[0] = '\0';
+    size_t stem = slash == NULL ? 0 : strcspn(slash + 1, ".");
+    if (stem == 0 || size + NAME_MAX >= sizeof(path))
+        return true;
+    memcpy(path, generation->path, size);
+    path[size] = '\0';
+    DIR *entries = opendir(path);
+    if (entries == NULL)
+        return errno == ENOENT || errno == ENOTDIR;
+    struct dirent *entry;
+    while ((entry = readdir(entries)) != NULL) {
+        const char *name = entry->d_name;
+        if (strncmp(name, slash + 1, stem) != 0)
+            continue;
+        memcpy(path + size, name, strlen(name) + 1);
+        if (has_ending(name, ".gz"))
+            consider(search, generation, best, path);
+        else if (has_ending(name, ".zst") || has_ending(name, ".xz") || has_ending(name, ".bz2") ||
+                 has_ending(name, ".lz4"))
+            memcpy(other, name, strlen(name) + 1);
+    }
+    (void)closedir(entries);
+    return true;
+}
+
+/* --- results --- */
+
+/* Takes what the job came to. True when the life is in the spool. */
+static bool
+take_result(struct agent *agent, struct compressed *compressed, struct spool *spool,
+            struct search *search, const struct input *input)
+{
+    struct spool_result result;
+    struct look *look = &search->looks[search->look_count - 1];
+    if (!spool_job_done(spool, search->job, &result))
+        return false;
+    spool_job_free(spool, search->job);
+    search->job = NULL;
+    compressed->job_count--;
+    look->result = result.what;
+    look->at_ms = clock_monotonic_ms();
+    if (result.what == UNPACK_DONE) {
+        count(agent, input, "found");
+        agent_say(agent, LOG_LEVEL_INFO, "what was left of a life is read from '%s'", search->path);
+        return true;
+    }
+    if (result.what == UNPACK_OTHER || result.what == UNPACK_CUT)
+        return false;
+    count(agent, input,
+          result.what == UNPACK_FULL      ? "too_large"
+          : result.what == UNPACK_DAMAGED ? "damaged"
+                                          : "failed");
+    if (!search->told || result.what == UNPACK_DAMAGED)
+        agent_say(agent, result.what == UNPACK_DAMAGED ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN,
+                  "'%s' cannot be unpacked: %s; it is tried again %s", search->path,
+                  result.what == UNPACK_FULL ? "held_deleted_max leaves no room for it"
+                                             : result.err.text,
+                  result.what == UNPACK_DAMAGED ? "when it changes" : "later");
+    search->told = true;
+    if (result.what == UNPACK_DAMAGED)
+        search->refused = *look;
+    return false;
+}
+
+/* False: it may be opened at a later look. */
+static bool
+start_job(struct compressed *compressed, struct search *search, const struct generation *generation,
+          const struct candidate *candidate, const struct compressed_place *place)
+{
+    const struct unpack_life life = life_of(generation);
+    struct err err;
+    int fd = reader_open(candidate->path);
+    char *path = strdup(candidate->path);
+    struct look *look = look_at(search, &candidate->look);
+    if (look != NULL) { /* once more: it is the last again */
+        struct look last = search->looks[search->look_count - 1];
+        search->looks[search->look_count - 1] = *look;
+        *look = last;
+    } else {
+        look = add_look(search, &candidate->look);
+    }
+    if (fd >= 0 && path != NULL && look != NULL)
+        search->job =
+            spool_start_unpack(place->spool, generation->id, fd, &life, place->room, &err);
+    if (fd >= 0)
+        (void)close(fd);
+    if (search->job == NULL) {
+        free(path);
+        if (look != NULL) {
+            look = &search->looks[search->look_count - 1];
+            look->result = UNPACK_FAILED;
+            look->at_ms = clock_monotonic_ms();
+        }
+        return false;
+    }
+    free(search->path);
+    search->path = path;
+    compressed->job_count++;
+    return true;
+}
+
+/* Nothing is left to look into: may that change by itself? */
+static bool
+may_change(const struct search *search, bool alone)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    for (size_t i = 0; i < search->look_count; i++) {
+        const struct look *look = &search->looks[i];
+        if (look->result == UNPACK_FAILED || (look->result == UNPACK_FULL && !alone) ||
+            (look->result == UNPACK_CUT && now_ms - look->at_ms < GROWS_MS))
+            return true;
+    }
+    return false;
+}
+
+/* No sibling has it. */
+static void
+conclude(struct agent *agent, struct compressed *compressed, struct search *search,
+         struct generation *generation, const struct input *input, const char *other)
+{
+    const struct look *refused = NULL;
+    for (size_t i = 0; i < search->look_count; i++)
+        if (search->looks[i].result != UNPACK_OTHER)
+            refused = &search->looks[i];
+    search->concluded = true;
+    if (refused == NULL) {
+        if (other[0] != '\0')
+            agent_say(agent, LOG_LEVEL_WARN,
+                      "'%s' is gone; should its rest be in '%s': only .gz is read",
+                      generation->path, other);
+        search_free(compressed, NULL, search);
+        return;
+    }
+    if (refused->result == UNPACK_CUT) {
+        count(agent, input, "damaged");
+        agent_say(agent, LOG_LEVEL_ERROR,
+                  "'%s' cannot be unpacked: it ends too early; it is tried again when it changes",
+                  search->path);
+    }
+    search->refused = *refused;
+    generation->gone = refused->result == UNPACK_FULL ? "held_deleted_max" : "compressed";
+}
+
+enum compressed_found
+compressed_look(struct agent *agent, struct compressed *compressed, struct generation *generation,
+                struct input *input, const struct compressed_place *place)
+{
+    const struct unpack_life life = life_of(generation);
+    struct search *search = unpack_can_tell(&life) ? search_of(compressed, generation->id) : NULL;
+    if (search == NULL)
+        return COMPRESSED_NOTHING;
+    if (search->job != NULL) {
+        if (take_result(agent, compressed, place->spool, search, input)) {
+            search_free(compressed, place->spool, search);
+            return COMPRESSED_FOUND;
+        }
+        if (search->job != NULL)
+            return COMPRESSED_SEARCHING;
+    }
+    struct candidate best;
+    char other[NAME_MAX + 1];
+    if (!find_candidate(search, generation, &best, other))
+        return COMPRESSED_SEARCHING; /* could not look */
+    if (best.found) {
+        if (compressed->job_count < JOBS_MAX)
+            (void)start_job(compressed, search, generation, &best, place);
+        return COMPRESSED_SEARCHING;
+    }
+    if (may_change(search, place->alone))
+        return COMPRESSED_SEARCHING;
+    conclude(agent, compressed, search, generation, input, other);
+    return COMPRESSED_NOTHING;
+}
+
+/* --- about once a second --- */
+
+static struct generation *
+generation_of(const struct agent *agent, struct generation_id id)
+{
+    struct generation *at = agent->catalog.first;
+    while (at != NULL && !same_id(at->id, id))
+        at = at->next;
+    return at;
+}
+
+/* A file that could not be unpacked: is it another one now? */
+static void
+look_again(struct agent *agent, struct search *search, struct generation *generation)
+{
+    struct stat about;
+    uint64_t now_ms = clock_monotonic_ms();
+    if (now_ms - search->checked_ms < AGAIN_MS || search->path == NULL)
+        return;
+    search->checked_ms = now_ms;
+    if (stat(search->path, &about) != 0)
+        return;
+    struct look look = look_from(&about);
+    if (same_look(&look, &search->refused))
+        return;
+    search->concluded = false;
+    generation->searched = false;
+    agent->rediscover(agent);
+}
+
+void
+compressed_tick(struct agent *agent, struct compressed *compressed, struct spool *spool)
+{
+    for (struct search *search = compressed->first, *next; search != NULL; search = next) {
+        next = search->next;
+        struct spool_result result;
+        if (search->job != NULL) {
+            if (spool_job_done(spool, search->job, &result))
+                agent->rediscover(agent); /* it is asked for there */
+            continue;
+        }
+        struct generation *generation = generation_of(agent, search->id);
+        if (generation == NULL || generation->file != NULL)
+            search_free(compressed, spool, search);
+        else if (search->concluded)
+            look_again(agent, search, generation);
+    }
+}
