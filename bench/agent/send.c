@@ -2,15 +2,15 @@
 /* send.c: bench-send, the least that a program on librdkafka can cost: records that were made
  * beforehand go to one partition with rd_kafka_produce_batch, without a copy. What is measured
  * begins with the first record and ends with the last delivery report; reading the file is not
- * in it. One line of JSON on standard output. */
+ * in it. WINDOW bounds the records under way (0: nothing does). With MEMORY only so many bytes of
+ * the file are held and sent again and again: what stays in the processor's caches costs less.
+ * One line of JSON on standard output. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,9 +19,11 @@
 #define RECORDS_AT_ONCE 512 /* as many as the agent hands over with one call */
 #define PREPARE_TIMEOUT_MS 30000
 
-/* The file: for each record two 32-bit sizes, then the key's bytes, then the value's. */
+/* The file: for each record two 32-bit sizes, then the key's bytes, then the value's. All that can
+ * be prepared is: not even the sizes are looked at while it counts. */
 struct records {
-    const char *at, *end;
+    rd_kafka_message_t *messages;
+    size_t count;
 };
 
 static uint64_t reported;
@@ -37,65 +39,89 @@ on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *context)
         refused++;
 }
 
-static struct records
-records_map(const char *path)
+/* The first `memory` bytes of the file, 0: all of it. */
+static char *
+load(const char *path, size_t memory, size_t *size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat about;
     if (fd < 0 || fstat(fd, &about) != 0)
         fail(path, strerror(errno));
-    /* The library only reads the bytes, whatever the type of `payload` says. */
-    void *bytes = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
-    if (bytes == MAP_FAILED)
+    *size = (size_t)about.st_size;
+    if (memory > 0 && memory < *size)
+        *size = memory;
+    char *bytes = malloc(*size);
+    if (bytes == NULL)
         fail(path, strerror(errno));
+    for (size_t at = 0; at < *size;) {
+        ssize_t got = read(fd, bytes + at, *size - at);
+        if (got <= 0)
+            fail(path, strerror(errno));
+        at += (size_t)got;
+    }
     (void)close(fd);
-    return (struct records){bytes, (const char *)bytes + about.st_size};
+    return bytes;
 }
 
-static bool
-record_next(struct records *records, rd_kafka_message_t *message)
+static struct records
+prepare(char *bytes, size_t size, size_t count_max)
 {
-    uint32_t sizes[2];
-    if ((size_t)(records->end - records->at) < sizeof(sizes))
-        return false;
-    memcpy(sizes, records->at, sizeof(sizes));
-    char *key = (char *)(uintptr_t)(records->at + sizeof(sizes));
-    *message = (rd_kafka_message_t){
-        .key = key, .key_len = sizes[0], .payload = key + sizes[0], .len = sizes[1]};
-    records->at += sizeof(sizes) + sizes[0] + sizes[1];
-    return true;
+    struct records records = {calloc(count_max, sizeof(rd_kafka_message_t)), 0};
+    if (records.messages == NULL)
+        fail("bench-send", "out of memory");
+    for (size_t at = 0; records.count < count_max; records.count++) {
+        uint32_t sizes[2];
+        if (size - at < sizeof(sizes))
+            break;
+        memcpy(sizes, bytes + at, sizeof(sizes));
+        at += sizeof(sizes);
+        if (size - at < sizes[0] + (size_t)sizes[1])
+            break;
+        records.messages[records.count] = (rd_kafka_message_t){.key = bytes + at,
+                                                               .key_len = sizes[0],
+                                                               .payload = bytes + at + sizes[0],
+                                                               .len = sizes[1]};
+        at += sizes[0] + (size_t)sizes[1];
+    }
+    if (records.count == 0)
+        fail("bench-send", "no record");
+    return records;
 }
 
-/* Sends all; never more than `window` records under way, 0: as many as there are. */
-static uint64_t
-send_all(rd_kafka_t *client, rd_kafka_topic_t *topic, struct records *records, uint64_t window)
+/* Never more than `window` records under way, 0: as many as there are. */
+static void
+send_all(rd_kafka_t *client, rd_kafka_topic_t *topic, const struct records *records, uint64_t total,
+         uint64_t window)
 {
-    static rd_kafka_message_t messages[RECORDS_AT_ONCE];
-    uint64_t sent = 0;
-    int count = 0;
-    do {
-        count = 0;
-        while (count < RECORDS_AT_ONCE && record_next(records, &messages[count]))
-            count++;
-        while (window > 0 && sent + (uint64_t)count > reported + window)
+    size_t at = 0;
+    for (uint64_t sent = 0; sent < total;) {
+        size_t count = RECORDS_AT_ONCE;
+        if (count > records->count - at)
+            count = records->count - at;
+        if (count > total - sent)
+            count = total - sent;
+        while (window > 0 && sent + count > reported + window)
             (void)rd_kafka_poll(client, 1000);
-        if (rd_kafka_produce_batch(topic, 0, 0, messages, count) != count)
+        if (rd_kafka_produce_batch(topic, 0, 0, records->messages + at, (int)count) != (int)count)
             fail("cannot send", rd_kafka_err2str(rd_kafka_last_error()));
-        sent += (uint64_t)count;
+        sent += count;
+        at = at + count == records->count ? 0 : at + count;
         (void)rd_kafka_poll(client, 0);
-    } while (count == RECORDS_AT_ONCE);
-    while (reported < sent)
+    }
+    while (reported < total)
         (void)rd_kafka_poll(client, 1000);
-    return sent;
 }
 
 int
 main(int argc, char **argv)
 {
-    if (argc < 4)
-        fail("usage", "bench-send FILE TOPIC WINDOW [property=value]...");
-    struct records records = records_map(argv[1]);
-    rd_kafka_conf_t *conf = client_conf(argv + 4);
+    if (argc < 6)
+        fail("usage", "bench-send FILE TOPIC RECORDS WINDOW MEMORY [property=value]...");
+    uint64_t total = number(argv[3]);
+    size_t size = 0;
+    char *bytes = load(argv[1], number(argv[5]), &size);
+    struct records records = prepare(bytes, size, total);
+    rd_kafka_conf_t *conf = client_conf(argv + 6);
     rd_kafka_conf_set_dr_msg_cb(conf, on_report);
     rd_kafka_t *client = client_new(RD_KAFKA_PRODUCER, conf);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(client, argv[2], NULL);
@@ -107,13 +133,15 @@ main(int argc, char **argv)
 
     uint64_t cpu = cpu_ns();
     uint64_t start = wall_ns();
-    uint64_t sent = send_all(client, topic, &records, number(argv[3]));
+    send_all(client, topic, &records, total, number(argv[4]));
     uint64_t wall = wall_ns() - start;
     cpu = cpu_ns() - cpu;
     (void)printf("{\"records\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"cpu_ns\": %" PRIu64
                  ", \"wall_ns\": %" PRIu64 "}\n",
-                 sent, refused, cpu, wall);
+                 total, refused, cpu, wall);
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(client);
+    free(records.messages);
+    free(bytes);
     return refused == 0 ? 0 : 1;
 }
