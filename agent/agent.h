@@ -42,6 +42,7 @@ extern const struct metric_family agent_metric_families[METRIC_COUNT];
 
 struct agent;
 struct file;
+struct finds;
 struct moved;
 struct watch;
 struct held;
@@ -187,6 +188,7 @@ struct input {
     struct buffer after_offset; /* ,<fields>,"message":"               */
     bool removed;               /* only answers are awaited */
     bool first_start;           /* never started before: start_at holds */
+    uint64_t round;             /* discovery that looked for its files last */
     int64_t tokens;             /* bytes that rate_limit lets it read now */
     uint64_t tokens_ms;
     size_t file_count;
@@ -220,6 +222,7 @@ struct agent {
     uint64_t walk_us;                         /* without inotify; and what its walk took */
     uint64_t forget_at_ms;
 
+    struct finds *finds; /* of the last discovery, not decided yet; owned by files.c */
     struct moved *moved; /* paths that were rotated since the last look; owned by match.c */
     struct held_files *held_files; /* deleted files; owned by held.c */
 

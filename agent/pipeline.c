@@ -52,6 +52,7 @@
 #define SHARE_BLIND 100
 #define SHARE_URGENT 10
 #define DISCOVER_SURE_MS 60000
+#define DISCOVER_BETWEEN_MS 10 /* the rest of many finds: what was found is sent meanwhile */
 #define DISCOVER_BLIND_MS 10000
 #define SWEEP_SURE_MS 5000
 #define SWEEP_BLIND_MS 250
@@ -86,13 +87,14 @@ struct pipeline {
     struct pace sweep_pace, blind_pace;
     bool sweep_urgent;       /* hints were lost: a round at once */
     uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
+    bool discover_again;     /* something has changed while finds were decided */
     char kafka_reason[256];
     bool restarting;        /* the producer had a fatal error: drained, then replaced */
     int freed_fd;           /* an eventfd: the old producer is gone */
     int64_t clock_least_ms; /* what the state saw last, less a tolerance: no time is before it */
     bool discovered;        /* every input was looked through at least once */
     bool stopping;
-    uint64_t stop_at_ms;
+    uint64_t stop_at_ms, save_until_ms;
     bool failed;
     metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
         sweep_seconds, restarts, wire, messages;
@@ -159,6 +161,7 @@ discover_soon(struct agent *agent)
     struct pipeline *pipeline = pipeline_of(agent);
     if (pipeline->stopping)
         return;
+    pipeline->discover_again |= agent->finds != NULL;
     uint64_t now_ms = clock_monotonic_ms();
     uint64_t passed_ms = now_ms - pipeline->last_discover_ms;
     uint64_t pause_ms = agent->walk_us * SHARE_BLIND / 1000;
@@ -193,12 +196,22 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     pipeline->discover_at_ms = UINT64_MAX;
     if (pipeline->agent.clock_is_wrong) /* a new life's id would be of a time that is not */
         return 0;                       /* check_clock() rings again */
-    files_discover(&pipeline->agent, pipeline->watch);
+    bool done = pipeline->agent.finds != NULL ? files_discover_more(&pipeline->agent)
+                                              : files_discover(&pipeline->agent, pipeline->watch);
     state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
+    if (!done) {
+        pipeline->discover_at_ms = 0; /* nothing is sooner */
+        arm(pipeline->discover, DISCOVER_BETWEEN_MS);
+        return 0;
+    }
     pipeline->discovered = true;
     pipeline->last_discover_ms = clock_monotonic_ms();
     if (pipeline->discover_at_ms == UINT64_MAX) /* else something asks to look again soon */
         arm_discover(pipeline, discover_every_ms(&pipeline->agent));
+    if (pipeline->discover_again) {
+        pipeline->discover_again = false;
+        discover_soon(&pipeline->agent);
+    }
     return 0;
 }
 
@@ -603,8 +616,10 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     if (agent->once && !pipeline->stopping)
         state_sync(agent->state); /* cuts may have been decided */
     bool drained = agent->producer == NULL || producer_waiting(agent->producer) == 0;
-    drained &= !held_is_saving(agent);
-    if (pipeline->stopping && (drained || clock_monotonic_ms() >= pipeline->stop_at_ms))
+    uint64_t now_ms = clock_monotonic_ms();
+    bool waits = (!drained && now_ms < pipeline->stop_at_ms) ||
+                 (held_is_saving(agent) && now_ms < pipeline->save_until_ms);
+    if (pipeline->stopping && !waits)
         return sd_event_exit(pipeline->event, 0);
     arm(pipeline->tick, pipeline->stopping ? 20 : agent->once ? 100 : TICK_MS);
     return 0;
@@ -621,7 +636,8 @@ begin_stop(struct pipeline *pipeline, const char *why)
     (void)sd_notify(0, "STOPPING=1");
     pipeline->stopping = true;
     held_save_all(&pipeline->agent);
-    bool reached = pipeline->kafka_reason[0] == '\0' || held_is_saving(&pipeline->agent);
+    bool reached = pipeline->kafka_reason[0] == '\0';
+    pipeline->save_until_ms = clock_monotonic_ms() + STOP_GRACE_MS;
     pipeline->stop_at_ms = clock_monotonic_ms() + (reached ? STOP_GRACE_MS : STOP_GRACE_BLIND_MS);
     arm(pipeline->tick, 0);
 }
@@ -740,8 +756,10 @@ open_state(struct pipeline *pipeline, struct err *err)
             "read again",
             report.damaged_bytes, report.holes);
     if (report.foreign)
-        log_warn("the state is of another host or file system: reading goes on from its positions "
-                 "under new ids");
+        log_warn("the state is of another host: reading goes on from its positions under new ids");
+    if (report.lost_power)
+        log_warn("the host went down without an orderly stop: files that lost their end go on from "
+                 "where their content still is what it was");
     pipeline->clock_least_ms = report.last_wall_ms - CLOCK_TOLERANCE_MS;
     bool first = report.last_wall_ms == 0 && report.generations == 0 && report.holes == 0;
     log_info("state '%s': %zu files known, %s", folder, report.generations,

@@ -129,8 +129,7 @@ input_new(struct input **out, struct agent *agent, const struct agent_files_opti
     input->unfinished_bytes = metrics_series(metrics, METRIC_UNFINISHED_BYTES, input->name, NULL);
     input->lag_seconds = metrics_series(metrics, METRIC_LAG_SECONDS, input->name, NULL);
     for (size_t i = 0; i < SHOWN_STATES; i++)
-        input->states[i] =
-            metrics_series(metrics, METRIC_FILES, input->name, state_names[i], NULL);
+        input->states[i] = metrics_series(metrics, METRIC_FILES, input->name, state_names[i], NULL);
     input->empty_lines = metrics_series(metrics, METRIC_SKIPPED_LINES, input->name, "empty", NULL);
     add_zeros(metrics, input->name);
     *out = input;
@@ -225,7 +224,6 @@ struct discovery {
     struct agent *agent;
     struct watch *watch;
     struct input *input;
-    struct finds finds;
 };
 
 static void
@@ -435,7 +433,7 @@ discovered_file(void *context, const struct glob_found *found)
     struct file *other = file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino);
     if (other != NULL && known_elsewhere(agent, other, path))
         return;
-    (void)finds_add(&discovery->finds, path, discovery->input, &about);
+    (void)finds_add(agent->finds, path, discovery->input, &about);
 }
 
 /* What this discovery has not met: is it gone, renamed, or could it not be looked at? */
@@ -480,14 +478,38 @@ look_at_released(struct agent *agent)
     }
 }
 
-void
+bool
+files_discover_more(struct agent *agent)
+{
+    ASSERT(agent->finds != NULL);
+
+    if (!match_finds(agent, agent->finds))
+        return false;
+    finds_done(agent->finds);
+    free(agent->finds);
+    agent->finds = NULL;
+    for (struct input *input = agent->inputs; input != NULL; input = input->next) {
+        if (input->round != agent->round)
+            continue;
+        state_put_input(agent->state, input->name);
+        input->first_start = false;
+    }
+    return true;
+}
+
+bool
 files_discover(struct agent *agent, struct watch *watch)
 {
+    ASSERT(agent->finds == NULL);
+
+    agent->finds = malloc(sizeof(*agent->finds));
+    if (agent->finds == NULL)
+        return true; /* the next one may have memory */
     uint64_t start_ns = clock_monotonic_ns();
     agent->folders_failed = agent->folders_unwatched = 0;
     look_at_released(agent);
     struct discovery discovery = {.agent = agent, .watch = watch};
-    finds_init(&discovery.finds);
+    finds_init(agent->finds);
     agent->round++;
     bool whole = true;
     for (struct input *input = agent->inputs; input != NULL; input = input->next) {
@@ -509,12 +531,9 @@ files_discover(struct agent *agent, struct watch *watch)
     }
     held_attach(agent);
     agent->walk_us = (clock_monotonic_ns() - start_ns) / 1000;
-    match_finds(agent, &discovery.finds);
-    finds_done(&discovery.finds);
-    for (struct input *input = agent->inputs; input != NULL && whole; input = input->next) {
-        state_put_input(agent->state, input->name);
-        input->first_start = false;
-    }
+    for (struct input *input = agent->inputs; input != NULL && whole; input = input->next)
+        input->round = agent->round;
+    return files_discover_more(agent);
 }
 
 bool
@@ -618,23 +637,24 @@ forget(struct agent *agent, struct generation *generation)
     generation_remove(&agent->catalog, generation);
 }
 
-/* A file that no path leads to: closed when it is finished and nobody writes to it. */
-static void
+/* A file that no path leads to: closed when it is finished and nobody writes to it. True when it
+ * is freed, with its life if it was deleted. */
+static bool
 consider_release(struct agent *agent, struct file *file)
 {
     struct stat about;
     if (fstat(file->fd, &about) != 0)
-        return;
+        return false;
     file_seen(agent, file, &about);
     int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;
     if (file->state != FILE_ACTIVE || file->queued || file->first != NULL ||
         quiet_ms < RELEASE_QUIET_MS || files_may_be_written(file->fd, quiet_ms, file->deleted))
-        return;
+        return false;
     struct generation *generation = file->generation;
     if (generation->committed < (uint64_t)about.st_size) {
         file->flush_end = true; /* its last line will not be completed */
         schedule_file(agent, file);
-        return;
+        return false;
     }
     char link[64];
     char path[PATH_MAX];
@@ -653,6 +673,7 @@ consider_release(struct agent *agent, struct file *file)
         forget(agent, generation);
     else
         state_put_generation(agent->state, generation);
+    return true;
 }
 
 /* Age alone proves nothing: a file that nobody wrote to for a month may be found in a moment. */
@@ -715,10 +736,8 @@ tick_file(struct agent *agent, struct file *file, uint64_t now_ms)
     if (file->state != FILE_ACTIVE)
         return;
     if (!file->listed && file->fd >= 0) {
-        struct generation *generation = file->generation;
-        consider_release(agent, file);
-        if (generation->file != NULL && generation->file->state == FILE_ACTIVE)
-            write_progress(agent, generation->file);
+        if (!consider_release(agent, file) && file->state == FILE_ACTIVE)
+            write_progress(agent, file);
         return;
     }
     if (file->error_number != 0)

@@ -18,8 +18,10 @@ struct input *input_named(const struct agent *agent, const char *name); /* NULL:
 /* Stops reading; what is under way is finished. False while something is: call again. */
 bool input_remove(struct agent *agent, struct input *input);
 
-/* Looks for files of all inputs and decides what each is. `watch` may be NULL. */
-void files_discover(struct agent *agent, struct watch *watch);
+/* Looks for files of all inputs and decides what each is. `watch` may be NULL. False when not all
+ * are decided yet (agent->finds): call files_discover_more() until it is true. */
+bool files_discover(struct agent *agent, struct watch *watch);
+bool files_discover_more(struct agent *agent);
 
 /* A hint that this path was written. False when it is not one of ours. */
 bool files_hint(struct agent *agent, const char *path);

@@ -26,6 +26,7 @@
 #include "core/assert.h"
 #include "core/clock.h"
 
+#define FINDS_AT_ONCE 5000 /* some 0.2 s: then the loop may send what was found */
 #define ROTATION_BYTES ".-_0123456789TZ" /* what rotation puts behind a name */
 
 void
@@ -109,6 +110,11 @@ match_note_moved(struct agent *agent, const char *path, struct input *input, int
 void
 match_done(struct agent *agent)
 {
+    if (agent->finds != NULL) {
+        finds_done(agent->finds);
+        free(agent->finds);
+        agent->finds = NULL;
+    }
     while (agent->moved != NULL) {
         struct moved *next = agent->moved->next;
         moved_free(agent->moved);
@@ -297,13 +303,18 @@ generation_find_owner(const struct orphans *orphans, struct find *find, int fd, 
     return claim.ambiguous || claim.unknown ? NULL : claim.best;
 }
 
+/* From `finds->at` on, at most so many. */
 static void
-match_by_tie(struct agent *agent, struct finds *finds, enum tie weakest, enum tie strongest)
+match_by_tie(struct agent *agent, struct finds *finds, enum tie weakest, enum tie strongest,
+             size_t at_most)
 {
     struct orphans orphans;
-    if (!orphans_init(&orphans, agent) || orphans.count == 0)
+    if (!orphans_init(&orphans, agent) || orphans.count == 0) {
+        finds->at = NULL;
         return;
-    for (struct find *find = finds->first; find != NULL; find = find->next) {
+    }
+    for (; finds->at != NULL && at_most > 0; finds->at = finds->at->next, at_most--) {
+        struct find *find = finds->at;
         if (find->taken || find->unknown || file_by_path(agent, find->path) != NULL)
             continue; /* a search among siblings may have taken it meanwhile */
         int fd = find_open(find);
@@ -634,9 +645,10 @@ known_committed(const struct agent *agent, const struct stat *about)
 }
 
 static void
-begin_lives(struct agent *agent, struct finds *finds)
+begin_lives(struct agent *agent, struct finds *finds, size_t at_most)
 {
-    for (struct find *find = finds->first; find != NULL; find = find->next) {
+    for (; finds->at != NULL && at_most > 0; finds->at = finds->at->next, at_most--) {
+        struct find *find = finds->at;
         if (find->taken || file_by_path(agent, find->path) != NULL)
             continue;
         int fd = find->unknown ? -1 : find_open(find);
@@ -658,15 +670,28 @@ begin_lives(struct agent *agent, struct finds *finds)
     }
 }
 
-void
+bool
 match_finds(struct agent *agent, struct finds *finds)
 {
-    match_by_tie(agent, finds, TIE_INODE, TIE_BIRTH);
-    match_siblings(agent, false);
-    match_by_tie(agent, finds, TIE_PATH, TIE_PATH);
-    match_by_tie(agent, finds, TIE_CONTENT, TIE_CONTENT);
-    match_siblings(agent, true);
-    match_between(agent, finds);
-    begin_lives(agent, finds);
+    if (!finds->matched) {
+        if (finds->at == NULL)
+            finds->at = finds->first;
+        match_by_tie(agent, finds, TIE_INODE, TIE_BIRTH, FINDS_AT_ONCE);
+        if (finds->at != NULL)
+            return false;
+        match_siblings(agent, false);
+        finds->at = finds->first;
+        match_by_tie(agent, finds, TIE_PATH, TIE_PATH, SIZE_MAX);
+        finds->at = finds->first;
+        match_by_tie(agent, finds, TIE_CONTENT, TIE_CONTENT, SIZE_MAX);
+        match_siblings(agent, true);
+        match_between(agent, finds);
+        finds->at = finds->first;
+        finds->matched = true;
+    }
+    begin_lives(agent, finds, FINDS_AT_ONCE);
+    if (finds->at != NULL)
+        return false;
     settle_notes(agent);
+    return true;
 }

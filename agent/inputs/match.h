@@ -28,6 +28,8 @@ struct find {
 struct finds {
     struct find *first, **end;
     struct find *by_inode;
+    struct find *at; /* where the matching goes on */
+    bool matched;    /* with all lives that are known; new ones are begun */
 };
 
 void finds_init(struct finds *finds);
@@ -40,9 +42,10 @@ bool finds_add(struct finds *finds, const char *path, struct input *input,
  * have been rotated more than once before anybody looked, whole files lie between: match_finds()
  * looks for them. */
 void match_note_moved(struct agent *agent, const char *path, struct input *input, int64_t since_ns);
-void match_done(struct agent *agent);
+void match_done(struct agent *agent); /* forgets these, and finds that are not decided */
 
-/* Decides all of them: files of known lives are attached, the rest begins new ones. */
-void match_finds(struct agent *agent, struct finds *finds);
+/* Decides them: files of known lives are attached, the rest begins new ones. Some at a time: there
+ * may be 100,000, and the first need not wait for the last. True when all are decided. */
+bool match_finds(struct agent *agent, struct finds *finds);
 
 #endif
