@@ -49,9 +49,10 @@ struct held;
 struct held_files;
 
 struct lane {
-    struct slab_share share;
-    int32_t leader;         /* -1: none; nothing is read for it */
-    uint64_t blocked_epoch; /* agent's answer count at which it had no room */
+    struct slab_share share; /* first: a slab's share is its lane */
+    int32_t leader;          /* -1: none; nothing is read for it */
+    uint64_t blocked_epoch;  /* agent's answer count at which it had no room */
+    uint64_t quiet_since_ms; /* of the last finished batch, or when it began to wait for one */
 };
 
 /* Why a topic takes no events, in few words that never change: label of tailrace_agent_paused. */
@@ -60,10 +61,15 @@ enum pause {
     PAUSE_TOPIC,      /* it is missing, or refuses */
     PAUSE_PERMISSION, /* the user may not write to it */
     PAUSE_LEADER,     /* some of its partitions have no leader */
+    PAUSE_CLOCK,      /* the brokers' clocks and ours are too far apart */
+    PAUSE_SILENCE,    /* no acknowledgement for a while */
+    PAUSE_THROTTLED,  /* a quota of the brokers slows it down */
     PAUSE_SIZE,       /* some event is refused even in the smallest parts */
     PAUSE_REASONS,
     PAUSE_NONE = PAUSE_REASONS,
 };
+
+_Static_assert(offsetof(struct lane, share) == 0, "a slab's share is turned back into its lane");
 
 /* A topic that refuses large requests gets smaller ones: at most `size` bytes of a lane are under
  * way at once. It grows again by itself while nothing is refused. */
@@ -80,6 +86,8 @@ struct topic {
     size_t index;
     rd_kafka_resp_err_t error; /* as last seen on the cluster */
     int32_t partition_count;   /* 0: not known; nothing is read for it */
+    int32_t leaderless;        /* partitions without a leader */
+    int32_t lacking;           /* partitions with replicas that are not in sync */
     int32_t *leaders;
     uint32_t *partition_lanes; /* lane of each partition */
     struct lane **lanes;       /* only grows: slabs point into them */
@@ -238,8 +246,11 @@ struct agent {
     uint64_t own_log_device, own_log_inode; /* what stderr is, when it is a file */
     struct buffer scratch;
 
-    bool sending;       /* the producer takes records */
-    bool kafka_is_away; /* no broker can be reached */
+    bool sending;                /* the producer takes records */
+    bool kafka_is_away;          /* no broker can be reached */
+    uint64_t throttled_until_ms; /* some time after the last answer that a quota delayed */
+    int throttle_ms;             /* the delay */
+    uint64_t starved_ms;         /* since when a lane finds no slab in the pool; 0: none does */
     bool clock_is_wrong;
     bool once;
     uint64_t events_total, bytes_total, skipped_total, lost_total; /* for the summary of `once` */

@@ -20,18 +20,20 @@
 #define LIMIT_FIRST (2 * SLAB_SIZE) /* twice the first limit of a topic that refuses a request */
 #define LIMIT_LAST 1000000          /* batch.size of the library: no request is larger */
 #define LIMIT_WAIT_FIRST_MS 1000
+#define SILENCE_MS 5000  /* without an acknowledgement: worth a word */
+#define STARVED_MS 10000 /* without a free slab: those without answers give theirs back */
 #define LIMIT_WAIT_LAST_MS 60000
 #define REFUSED_FIRST_MS 1000
 #define REFUSED_LAST_MS 60000
 
-static const char *const pause_labels[PAUSE_REASONS] = {"kafka", "topic", "permission", "leader",
-                                                        "size"};
+static const char *const pause_labels[PAUSE_REASONS] = {"kafka", "topic",   "permission", "leader",
+                                                        "clock", "silence", "throttled",  "size"};
 
 enum answer {
     ANSWER_DONE,
-    ANSWER_AGAIN,     /* nobody's fault: read and send it again */
+    ANSWER_AGAIN,     /* our own doing: read and send it again */
     ANSWER_TOO_LARGE, /* this event, in smaller parts */
-    ANSWER_TOPIC,     /* the topic takes nothing now */
+    ANSWER_TOPIC,     /* the topic takes nothing now: not at once again, whatever it is */
 };
 
 static enum answer
@@ -45,19 +47,13 @@ classify(rd_kafka_resp_err_t error)
     case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
         return ANSWER_TOO_LARGE;
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
-    case RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS:
-    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-        return ANSWER_TOPIC;
-    default:
+    case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+    case RD_KAFKA_RESP_ERR__FATAL:
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
         return ANSWER_AGAIN;
+    default:
+        return ANSWER_TOPIC;
     }
 }
 
@@ -351,8 +347,12 @@ delivery_answered(struct agent *agent, const rd_kafka_message_t *message)
     agent->epoch++;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         record_failed(agent, batch, message);
-    if (batch->reported == batch->records)
+    if (batch->reported == batch->records) {
+        struct lane *lane = (struct lane *)(void *)slab->share;
+        lane->quiet_since_ms = clock_monotonic_ms();
+        slab->share->stale &= batch->failed > 0;
         settle(agent, file);
+    }
     slab_answered(agent->pool, slab, 1);
 }
 
@@ -375,6 +375,10 @@ batch_send(struct agent *agent, struct batch *batch)
     const struct topic *topic = file->input->topic;
     batch->limit_size = topic->limit.size;
     batch->alone = topic->limit.size > 0 && records == 1 && batch->slab->share->records == 0;
+    if (batch->slab->share->records == 0) {
+        struct lane *lane = (struct lane *)(void *)batch->slab->share;
+        lane->quiet_since_ms = batch->sent_ms;
+    }
     batch->size = 0;
     for (uint32_t i = 0; i < records; i++)
         batch->size += agent->messages[i].len;
@@ -435,10 +439,15 @@ set_reason(struct topic *topic, enum pause pause, const char *text)
 static enum pause
 pause_of(rd_kafka_resp_err_t error)
 {
-    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
-                   error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
-               ? PAUSE_PERMISSION
-               : PAUSE_TOPIC;
+    switch (error) {
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        return PAUSE_PERMISSION;
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+        return PAUSE_CLOCK;
+    default:
+        return PAUSE_TOPIC;
+    }
 }
 
 void
@@ -451,13 +460,17 @@ topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t error)
     if (topic->pause_ms > PAUSE_LAST_MS)
         topic->pause_ms = PAUSE_LAST_MS;
     topic->paused_until_ms = now_ms + topic->pause_ms;
-    if (topic->pause == PAUSE_NONE) {
+    if (topic->pause != pause_of(error)) {
         const char *advice = kafka_advice(error);
         agent_say(agent, LOG_LEVEL_WARN, "topic '%s' takes no events: %s%s%s", topic->name,
                   rd_kafka_err2str(error), advice == NULL ? "" : "; ",
                   advice == NULL ? "" : advice);
     }
-    set_reason(topic, pause_of(error), rd_kafka_err2str(error));
+    char text[sizeof(topic->reason)];
+    int size = snprintf(text, sizeof(text), "%s%s%s", rd_kafka_err2str(error),
+                        kafka_advice(error) == NULL ? "" : "; ",
+                        kafka_advice(error) == NULL ? "" : kafka_advice(error));
+    set_reason(topic, pause_of(error), size < 0 ? "" : text);
     if (agent->producer != NULL) /* else it is being replaced, and the new one looks by itself */
         producer_look(agent->producer);
 }
@@ -487,6 +500,52 @@ topics_publish(struct agent *agent)
     }
 }
 
+/* How long the lane of the topic that waits longest has got no answer. */
+static uint64_t
+silence_ms(const struct topic *topic, uint64_t now_ms)
+{
+    uint64_t longest_ms = 0;
+    for (uint32_t i = 0; i < topic->lane_count; i++) {
+        const struct lane *lane = topic->lanes[i];
+        if (lane->share.records > 0 && now_ms - lane->quiet_since_ms > longest_ms)
+            longest_ms = now_ms - lane->quiet_since_ms;
+    }
+    return longest_ms;
+}
+
+/* Why a topic that nobody refuses is slow all the same. */
+static void
+explain_slow(struct agent *agent, struct topic *topic, uint64_t now_ms)
+{
+    char text[sizeof(topic->reason)] = "";
+    enum pause pause = PAUSE_NONE;
+    uint64_t silent_ms = silence_ms(topic, now_ms);
+    int size = 0;
+    if (topic->leaderless > 0) {
+        pause = PAUSE_LEADER;
+        size = snprintf(text, sizeof(text), "%d of %d partitions have no leader", topic->leaderless,
+                        topic->partition_count);
+    } else if (silent_ms >= SILENCE_MS && !agent->kafka_is_away) {
+        pause = PAUSE_SILENCE;
+        size = snprintf(text, sizeof(text), "no acknowledgement for %llu s",
+                        (unsigned long long)(silent_ms / 1000));
+        if (topic->lacking > 0)
+            size = snprintf(text, sizeof(text),
+                            "no acknowledgement for %llu s, and %d of %d partitions have replicas "
+                            "out of sync: fewer than min.insync.replicas?",
+                            (unsigned long long)(silent_ms / 1000), topic->lacking,
+                            topic->partition_count);
+    } else if (now_ms < agent->throttled_until_ms) {
+        pause = PAUSE_THROTTLED;
+        size = snprintf(text, sizeof(text),
+                        "throttled: a quota of the brokers delays their answers by %d ms",
+                        agent->throttle_ms);
+    }
+    if (pause != PAUSE_NONE && pause != PAUSE_THROTTLED && pause != topic->pause)
+        agent_say(agent, LOG_LEVEL_WARN, "topic '%s': %s", topic->name, text);
+    set_reason(topic, pause, size < 0 ? "" : text);
+}
+
 void
 topics_tick(struct agent *agent)
 {
@@ -494,6 +553,8 @@ topics_tick(struct agent *agent)
     for (size_t i = 0; i < agent->topic_count; i++) {
         struct topic *topic = agent->topics[i];
         limit_grow(agent, topic, now_ms);
+        if (topic->paused_until_ms == 0 && topic->error == RD_KAFKA_RESP_ERR_NO_ERROR)
+            explain_slow(agent, topic, now_ms);
         if (topic->paused_until_ms == 0 || topic->paused_until_ms > now_ms)
             continue;
         topic->paused_until_ms = 0;
@@ -592,24 +653,35 @@ topic_found(struct agent *agent, struct topic *topic, const struct producer_topi
         agent->epoch++;
         agent_say(agent, LOG_LEVEL_INFO, "topic '%s' is there again", topic->name);
     }
-    uint32_t dead = 0;
+    topic->lacking = found->lacking;
+    topic->leaderless = 0;
     for (int32_t i = 0; i < found->partition_count; i++)
-        dead += found->leaders[i] < 0 ? 1 : 0;
-    if (topic->paused_until_ms != 0) {
-        ; /* it says why by itself */
-    } else if (dead == 0) {
-        set_reason(topic, PAUSE_NONE, "");
-    } else {
-        char text[128];
-        int size = snprintf(text, sizeof(text), "%u of %d partitions have no leader", dead,
-                            found->partition_count);
-        set_reason(topic, PAUSE_LEADER, size < 0 ? "" : text);
-    }
+        topic->leaderless += found->leaders[i] < 0 ? 1 : 0;
     if (moved && !keep_leaders(agent, topic, found))
         topic->partition_count = 0; /* memory is short: asked again with the next look */
     if (moved)
         schedule_topic(agent, topic);
+    if (topic->paused_until_ms == 0) /* else it says why by itself */
+        explain_slow(agent, topic, clock_monotonic_ms());
     agent->wake(agent);
+}
+
+bool
+topics_reclaim(struct agent *agent)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    if (agent->starved_ms == 0 || now_ms - agent->starved_ms < STARVED_MS)
+        return false;
+    agent->starved_ms = 0;
+    bool any = false;
+    for (size_t i = 0; i < agent->topic_count; i++)
+        for (uint32_t k = 0; k < agent->topics[i]->lane_count; k++) {
+            struct lane *lane = agent->topics[i]->lanes[k];
+            bool silent = lane->share.records > 0 && now_ms - lane->quiet_since_ms >= STARVED_MS;
+            lane->share.stale |= silent;
+            any |= silent;
+        }
+    return any;
 }
 
 int32_t

@@ -28,6 +28,10 @@ bool topic_is_open(const struct agent *agent, const struct topic *topic);
 void topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t error);
 /* Ends pauses whose time has come. */
 void topics_tick(struct agent *agent);
+/* Lanes without answers hold all slabs of some kind, and others have waited for one too long. Then
+ * they are marked, and what is under way should be taken back: the library gives back nothing of a
+ * single partition. */
+bool topics_reclaim(struct agent *agent);
 void topics_publish(struct agent *agent); /* as metrics */
 
 /* May a batch go to the lane now, when the topic takes small requests only? */

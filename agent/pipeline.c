@@ -59,6 +59,9 @@
 #define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
 #define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
+#define RESTART_FIRST_MS 500 /* from a fatal error to a new client, when the last one did nothing */
+#define RESTART_LAST_MS 30000
+#define THROTTLED_MS 5000 /* it is called throttled so long after the last delay */
 #define STUCK_AFTER_MS 30000
 #define CLOCK_TOLERANCE_MS (2 * 60 * 1000) /* that a clock may be set back by */
 #define LOCK_RETRY_MS 500
@@ -76,7 +79,7 @@ struct pipeline {
     struct options *reloaded; /* what the inputs follow since the last reload; NULL: none was */
     sd_event *event;
     sd_event_source *work; /* enabled while there is something to read */
-    sd_event_source *tick, *sweep, *sweep_blind, *discover, *gather, *tokens;
+    sd_event_source *tick, *sweep, *sweep_blind, *discover, *gather, *tokens, *restart;
     sd_event_source *watch_source, *producer_source;
     struct watch *watch;
     struct health *health;
@@ -88,16 +91,19 @@ struct pipeline {
     bool sweep_urgent;       /* hints were lost: a round at once */
     uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
     bool discover_again;     /* something has changed while finds were decided */
-    char kafka_reason[256];
-    bool restarting;        /* the producer had a fatal error: drained, then replaced */
-    int freed_fd;           /* an eventfd: the old producer is gone */
-    int64_t clock_least_ms; /* what the state saw last, less a tolerance: no time is before it */
-    bool discovered;        /* every input was looked through at least once */
+    char kafka_reason[384];
+    bool restarting; /* the producer had a fatal error: drained, then replaced */
+    int freed_fd;    /* an eventfd: the old producer is gone */
+    uint64_t restart_wait_ms;
+    uint64_t events_at_start; /* of this producer */
+    uint64_t throttled_ms;    /* less than a second, not counted yet */
+    int64_t clock_least_ms;   /* what the state saw last, less a tolerance: no time is before it */
+    bool discovered;          /* every input was looked through at least once */
     bool stopping;
     uint64_t stop_at_ms, save_until_ms;
     bool failed;
     metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
-        sweep_seconds, restarts, wire, messages;
+        sweep_seconds, restarts, throttle, wire, messages;
 };
 
 static struct pipeline *
@@ -366,9 +372,21 @@ restart_producer(struct pipeline *pipeline, const char *why)
 }
 
 static void
-producer_fatal(void *context, const char *text)
+producer_fatal(void *context, rd_kafka_resp_err_t error, const char *text)
 {
-    restart_producer(context, text);
+    struct pipeline *pipeline = context;
+    struct agent *agent = &pipeline->agent;
+    restart_producer(pipeline, text);
+    if (agent->events_total > pipeline->events_at_start) {
+        pipeline->restart_wait_ms = 0; /* it did its work for a while: at once */
+        return;
+    }
+    pipeline->restart_wait_ms =
+        pipeline->restart_wait_ms == 0 ? RESTART_FIRST_MS : pipeline->restart_wait_ms * 2;
+    if (pipeline->restart_wait_ms > RESTART_LAST_MS)
+        pipeline->restart_wait_ms = RESTART_LAST_MS;
+    for (size_t i = 0; i < agent->topic_count; i++) /* why nothing is taken meanwhile */
+        topic_pause(agent, agent->topics[i], error);
 }
 
 static void
@@ -382,11 +400,13 @@ producer_reached(void *context, const char *reason)
         const char *servers = "";
         if (kafka_settings_init(&settings, agent_kafka_common(pipeline->agent.options), &err))
             servers = settings.bootstrap_servers;
-        int size = snprintf(text, sizeof(text), "cannot reach %.100s: %.120s", servers, reason);
+        int size = snprintf(text, sizeof(text), "cannot reach %.100s: %.250s", servers, reason);
         if (size < 0)
             text[0] = '\0';
     }
-    if (reason != NULL && pipeline->kafka_reason[0] == '\0')
+    bool login = reason != NULL && strstr(text, "login is refused") != NULL;
+    if (reason != NULL &&
+        (pipeline->kafka_reason[0] == '\0' || (login && strcmp(pipeline->kafka_reason, text) != 0)))
         log_warn("kafka: %s; the files wait", text);
     if (reason == NULL && pipeline->kafka_reason[0] != '\0')
         log_info("kafka: reached again");
@@ -401,6 +421,20 @@ producer_topic(void *context, size_t topic_index, const struct producer_topic *f
     struct pipeline *pipeline = context;
     ASSERT(topic_index < pipeline->agent.topic_count);
     topic_found(&pipeline->agent, pipeline->agent.topics[topic_index], found);
+}
+
+static void
+producer_throttled(void *context, int delay_ms)
+{
+    struct pipeline *pipeline = context;
+    struct agent *agent = &pipeline->agent;
+    if (delay_ms <= 0)
+        return;
+    agent->throttle_ms = delay_ms;
+    agent->throttled_until_ms = clock_monotonic_ms() + (uint64_t)delay_ms + THROTTLED_MS;
+    pipeline->throttled_ms += (uint64_t)delay_ms;
+    metrics_add(agent->metrics, pipeline->throttle, pipeline->throttled_ms / 1000);
+    pipeline->throttled_ms %= 1000;
 }
 
 static void
@@ -457,6 +491,7 @@ start_producer(struct pipeline *pipeline, struct err *err)
         .fatal = producer_fatal,
         .reached = producer_reached,
         .topic = producer_topic,
+        .throttled = producer_throttled,
         .traffic = producer_traffic,
         .context = pipeline,
     };
@@ -469,6 +504,7 @@ start_producer(struct pipeline *pipeline, struct err *err)
                         EPOLLIN, on_producer, pipeline) < 0)
         return err_set(err, ERR_STOP, 0, "cannot watch the Kafka client's descriptor");
     pipeline->restarting = false;
+    pipeline->events_at_start = agent->events_total;
     agent->sending = true;
     agent->epoch++; /* nobody is blocked at a new one */
     return true;
@@ -485,7 +521,19 @@ on_producer_freed(sd_event_source *source, int fd, uint32_t revents, void *conte
     (void)got;
     if (pipeline->stopping)
         return sd_event_exit(pipeline->event, 0);
+    arm(pipeline->restart, pipeline->restart_wait_ms);
+    return 0;
+}
+
+static int
+on_restart(sd_event_source *source, uint64_t time_us, void *context)
+{
+    (void)source;
+    (void)time_us;
+    struct pipeline *pipeline = context;
     struct err err;
+    if (pipeline->stopping)
+        return 0;
     if (!start_producer(pipeline, &err)) {
         log_error("%s", err.text);
         pipeline->failed = true;
@@ -573,11 +621,13 @@ check_topics(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
     topics_tick(agent);
+    if (agent->producer != NULL && !agent->kafka_is_away && topics_reclaim(agent))
+        restart_producer(pipeline, "partitions that do not answer hold the memory of the others");
     char text[384] = "";
     for (size_t i = 0; i < agent->topic_count && text[0] == '\0'; i++) {
         const struct topic *topic = agent->topics[i];
-        if (topic->reason[0] == '\0')
-            continue;
+        if (topic->reason[0] == '\0' || topic->pause == PAUSE_THROTTLED)
+            continue; /* slow is not stopped */
         int size = snprintf(text, sizeof(text), "'%.100s': %s", topic->name, topic->reason);
         if (size < 0)
             text[0] = '\0';
@@ -812,6 +862,7 @@ add_metrics(struct pipeline *pipeline)
     pipeline->sweeps = metrics_series(metrics, METRIC_SWEEPS, NULL);
     pipeline->sweep_seconds = metrics_series(metrics, METRIC_SWEEP_SECONDS, NULL);
     pipeline->restarts = metrics_series(metrics, METRIC_PRODUCER_RESTARTS, NULL);
+    pipeline->throttle = metrics_series(metrics, METRIC_THROTTLE, NULL);
     pipeline->wire = metrics_series(metrics, METRIC_WIRE_BYTES, NULL);
     pipeline->messages = metrics_series(metrics, METRIC_MESSAGE_BYTES, NULL);
     metrics_about(metrics, "tailrace-agent", rd_kafka_version_str());
@@ -848,6 +899,7 @@ add_sources(struct pipeline *pipeline, struct err *err)
         add_timer(pipeline, &pipeline->tick, on_tick, true) &&
         add_timer(pipeline, &pipeline->gather, on_gathered, false) &&
         add_timer(pipeline, &pipeline->tokens, on_tokens, false) &&
+        add_timer(pipeline, &pipeline->restart, on_restart, false) &&
         sd_event_add_io(event, NULL, state_fd(agent->state), EPOLLIN, on_state, pipeline) >= 0 &&
         sd_event_add_io(event, NULL, ask_fd(pipeline->ask), EPOLLIN, on_ask, pipeline) >= 0 &&
         sd_event_add_io(event, NULL, pipeline->freed_fd, EPOLLIN, on_producer_freed, pipeline) >= 0;
@@ -1005,9 +1057,9 @@ pipeline_free(struct pipeline *pipeline)
     http_free(pipeline->http); /* first: its handlers ask the loop */
     ask_free(pipeline->ask);
     sd_event_source *sources[] = {
-        pipeline->work,        pipeline->tick,         pipeline->sweep,
-        pipeline->sweep_blind, pipeline->discover,     pipeline->gather,
-        pipeline->tokens,      pipeline->watch_source, pipeline->producer_source};
+        pipeline->work,         pipeline->tick,           pipeline->sweep,  pipeline->sweep_blind,
+        pipeline->discover,     pipeline->gather,         pipeline->tokens, pipeline->restart,
+        pipeline->watch_source, pipeline->producer_source};
     pipeline->work = NULL;
     pipeline->stopping = true;
     for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)

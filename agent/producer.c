@@ -13,12 +13,14 @@
 
 #include "core/assert.h"
 #include "core/buffer.h"
+#include "core/kafka.h"
 
 #define TOPICS_MAX 256        /* one per input at most, and few in practice */
 #define LOOK_TIMEOUT_MS 2000  /* bounds the wait at the stop, too */
 #define LOOK_EVERY_S 10       /* leaders move seldom, and the library follows by itself */
 #define LOOK_EVERY_S_UNWELL 1 /* while a topic or the cluster is not there */
 #define STATISTICS_EVERY_MS "10000"
+#define SASL_ERROR "SASL authentication error: "
 #define MESSAGE_SLACK 1024 /* the library counts its own framing */
 
 struct producer {
@@ -31,6 +33,7 @@ struct producer {
     size_t waiting;
     bool fatal;
     uint64_t wire_bytes, message_bytes;
+    char refused[256]; /* why nobody logs us in; "" when somebody does */
 
     /* The helper that looks at the cluster; results under the lock. */
     pthread_t thread;
@@ -53,7 +56,8 @@ looks_well(const struct rd_kafka_metadata *found)
         if (topic->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             return false;
         for (int k = 0; k < topic->partition_cnt; k++)
-            if (topic->partitions[k].leader < 0)
+            if (topic->partitions[k].leader < 0 ||
+                topic->partitions[k].isr_cnt < topic->partitions[k].replica_cnt)
                 return false;
     }
     return true;
@@ -171,6 +175,18 @@ producer_check(const struct agent_options *options, struct err *err)
     return true;
 }
 
+/* Called while events are taken from the queue, on the owner's thread (librdkafka 2.0.2: there is no
+ * event of this kind). Each answer that tells a delay, and the first that tells none. */
+static void
+serve_throttle(rd_kafka_t *rk, const char *broker, int32_t broker_id, int delay_ms, void *opaque)
+{
+    (void)rk;
+    (void)broker;
+    (void)broker_id;
+    struct producer *producer = opaque;
+    producer->events.throttled(producer->events.context, delay_ms);
+}
+
 bool
 producer_new(struct producer **out, const struct agent_options *options,
              const struct producer_limits *limits, const struct producer_events *events,
@@ -198,6 +214,8 @@ producer_new(struct producer **out, const struct agent_options *options,
         goto failed;
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS |
                                        RD_KAFKA_EVENT_LOG);
+    rd_kafka_conf_set_opaque(conf, producer);
+    rd_kafka_conf_set_throttle_cb(conf, serve_throttle);
     char text[256];
     producer->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (producer->rk == NULL) {
@@ -311,6 +329,8 @@ tell_topic(struct producer *producer, const struct rd_kafka_metadata_topic *topi
     if (index == producer->topic_count)
         return;
     struct producer_topic found = {.error = topic->err};
+    for (int i = 0; i < topic->partition_cnt; i++)
+        found.lacking += topic->partitions[i].isr_cnt < topic->partitions[i].replica_cnt ? 1 : 0;
     if (topic->err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE && topic->partition_cnt > 0)
         found.error = RD_KAFKA_RESP_ERR_NO_ERROR; /* some partition's, not the topic's */
     if (found.error == RD_KAFKA_RESP_ERR_NO_ERROR && topic->partition_cnt > 0) {
@@ -328,6 +348,14 @@ tell_topic(struct producer *producer, const struct rd_kafka_metadata_topic *topi
     free(found.leaders);
 }
 
+/* That nobody lets us in is the reason, as long as nobody did. */
+static void
+tell_away(struct producer *producer, const char *reason)
+{
+    producer->events.reached(producer->events.context,
+                             producer->refused[0] != '\0' ? producer->refused : reason);
+}
+
 static void
 tell_look(struct producer *producer)
 {
@@ -341,9 +369,10 @@ tell_look(struct producer *producer)
     if (!fresh)
         return;
     if (found == NULL) {
-        producer->events.reached(producer->events.context, rd_kafka_err2str(error));
+        tell_away(producer, rd_kafka_err2str(error));
         return;
     }
+    producer->refused[0] = '\0';
     producer->events.reached(producer->events.context, NULL);
     for (int i = 0; i < found->topic_cnt; i++)
         tell_topic(producer, &found->topics[i]);
@@ -380,14 +409,27 @@ serve_error(struct producer *producer, rd_kafka_event_t *event)
     const char *text = rd_kafka_event_error_string(event);
     if (error == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
         char why[512];
-        (void)rd_kafka_fatal_error(producer->rk, why, sizeof(why));
+        error = rd_kafka_fatal_error(producer->rk, why, sizeof(why));
         if (!producer->fatal)
-            producer->events.fatal(producer->events.context, why);
+            producer->events.fatal(producer->events.context, error, why);
         producer->fatal = true;
         return;
     }
+    if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+        /* "sasl_ssl://host:9094/bootstrap: SASL authentication error: Authentication failed: …" */
+        const char *why = strstr(text, SASL_ERROR);
+        why = why == NULL ? text : why + strlen(SASL_ERROR);
+        const char *end = strstr(why, " (after "); /* a time that differs each time */
+        size_t length = end == NULL ? strlen(why) : (size_t)(end - why);
+        int size =
+            snprintf(producer->refused, sizeof(producer->refused), "the login is refused: %.*s; %s",
+                     (int)length, why, kafka_advice(error));
+        if (size > 0)
+            producer->events.reached(producer->events.context, producer->refused);
+        return;
+    }
     if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-        producer->events.reached(producer->events.context, text);
+        tell_away(producer, text);
         producer_look(producer);
         return;
     }
@@ -400,7 +442,8 @@ serve_log(struct producer *producer, rd_kafka_event_t *event)
     const char *facility;
     const char *text;
     int level;
-    if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
+    if (rd_kafka_event_log(event, &facility, &text, &level) == 0 &&
+        strstr(text, SASL_ERROR) == NULL) /* said with its error event */
         producer->events.said(producer->events.context,
                               level <= 4 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, text);
 }

@@ -28,6 +28,7 @@ struct producer_topic {
     rd_kafka_resp_err_t error; /* NO_ERROR: the rest is valid */
     int32_t partition_count;   /* 0: not known yet */
     int32_t *leaders;          /* owned; broker id per partition, -1: none */
+    int32_t lacking;           /* partitions with replicas that are not in sync */
 };
 
 struct producer_events {
@@ -36,10 +37,11 @@ struct producer_events {
     /* What the library has to say; `level` is ours. */
     void (*said)(void *context, enum log_level level, const char *text);
     /* No further record will be taken; drain, then replace. */
-    void (*fatal)(void *context, const char *text);
+    void (*fatal)(void *context, rd_kafka_resp_err_t error, const char *text);
     /* The cluster could be reached (`reason` NULL) or not. */
     void (*reached)(void *context, const char *reason);
     void (*topic)(void *context, size_t topic_index, const struct producer_topic *found);
+    void (*throttled)(void *context, int delay_ms); /* by a quota of the brokers */
     void (*traffic)(void *context, uint64_t wire_bytes, uint64_t message_bytes);
     void *context;
 };

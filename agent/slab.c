@@ -91,7 +91,9 @@ static bool
 share_allows(const struct slab_pool *pool, const struct slab_share *share, bool wide)
 {
     if (wide)
-        return share->wide_held == 0;
+        return share->wide_held == 0 && (!share->stale || pool->wide_free_count > 1);
+    if (share->stale && pool->small_free_count <= pool->small_count / 2)
+        return false;
     unsigned active = pool->active + (share->held + share->wide_held == 0 ? 1 : 0);
     unsigned fair = pool->small_count / SHARE_PARTS / active;
     return share->held < (fair == 0 ? 1 : fair) || pool->small_free_count > pool->small_count / 2;
@@ -104,6 +106,12 @@ slab_share_allows_records(const struct slab_pool *pool, const struct slab_share 
     size_t active = pool->active + (share->held + share->wide_held == 0 ? 1 : 0);
     return waiting < records_max &&
            (share->records < records_max / SHARE_PARTS / active || waiting < records_max / 2);
+}
+
+bool
+slab_pool_is_empty(const struct slab_pool *pool, bool wide)
+{
+    return (wide ? pool->wide_free_count : pool->small_free_count) == 0;
 }
 
 struct slab *

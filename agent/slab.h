@@ -24,6 +24,7 @@ struct slab_share {
     unsigned held; /* small slabs */
     unsigned wide_held;
     uint32_t records; /* not answered yet */
+    bool stale;       /* it held slabs without getting answers: only of plenty until it gets some */
 };
 
 struct slab {
@@ -46,6 +47,7 @@ void slab_pool_free(struct slab_pool *pool); /* NULL is fine */
 /* The lane's open slab, or a new one; NULL when the lane has its share or the pool is empty:
  * wait for an answer. */
 struct slab *slab_take(struct slab_pool *pool, struct slab_share *share, bool wide);
+bool slab_pool_is_empty(const struct slab_pool *pool, bool wide);
 
 /* Keeps it while its filler still looks at it, whatever is answered meanwhile. */
 void slab_hold(struct slab *slab);

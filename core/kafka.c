@@ -291,6 +291,8 @@ kafka_advice(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
         return "grant this client the permission on the broker";
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+        return "are the clocks of this host and of the brokers right? (message.timestamp.*.max.ms)";
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
         return "fewer replicas are in sync than min.insync.replicas asks for: bring brokers back";

@@ -5,6 +5,7 @@ TAILRACE_DELIVERY_LONG=1 runs the cases that take minutes, TAILRACE_DELIVERY_KIL
 number of kills, TAILRACE_DELIVERY_KAFKA=kafka36 runs the cases of one broker on that service.
 """
 
+import json
 import os
 import random
 import time
@@ -15,6 +16,7 @@ import pytest
 from inputs import append, generate
 from oracle import Tally, expected_by_place, place_key
 from servers import Broker
+from stack import StackError
 from test_agent_files import arrive
 from wait import stays, wait_for
 
@@ -29,6 +31,14 @@ def kafka(stack):
     name = os.environ.get("TAILRACE_DELIVERY_KAFKA") or "kafka"
     stack.start(name)
     return Broker(stack, name)
+
+
+def total(kafka, topic: str) -> int:
+    """Records on a topic; 0 while a new one's leader does not know that it is."""
+    try:
+        return kafka.total(topic)
+    except StackError:
+        return 0
 
 
 def one_input(path: Path, name: str = "a", **more):
@@ -59,11 +69,16 @@ def check_tiles(kafka, topic: str, path: Path, whole: bool = True) -> int:
     return records - len(seen)
 
 
+def committed(agent, path: Path) -> int:
+    files = agent.status(f"?path={path}")["files"]
+    return files[0].get("committed", 0) if files else 0
+
+
 def wait_delivered(agent, path: Path, seconds: float = 60) -> None:
     """Until the agent's position is the end of the file."""
     def there() -> bool:
         agent.check_alive()
-        return agent.status(f"?path={path}")["files"][0].get("committed") == path.stat().st_size
+        return committed(agent, path) == path.stat().st_size
 
     wait_for(f"all of {path} to be acknowledged", there, seconds,
              lambda: f"{agent.status(f'?path={path}')['files']}{agent.tail(12)}")
@@ -99,14 +114,14 @@ def test_parts_of_a_small_topic_are_the_same_after_every_kill(kafka, logs, seed,
     append(path, *[random_text(chance, chance.choice(sizes)) for _ in range(60)])
     agent = make_agent(kafka.servers, topic, [one_input(path)], properties={"linger.ms": 2})
     for _ in range(KILLS):
-        before = kafka.total(topic)
+        before = total(kafka, topic)
         agent.start(wait="no")
-        wait_for("some records", lambda: kafka.total(topic) > before + chance.randint(1, 25), 30,
+        wait_for("some records", lambda: total(kafka, topic) > before + chance.randint(1, 25), 30,
                  agent.tail)
         agent.kill()
     agent.start()
-    before = kafka.total(topic)
-    wait_for("some more records", lambda: kafka.total(topic) > before, 30, agent.tail)
+    before = total(kafka, topic)
+    wait_for("some more records", lambda: total(kafka, topic) > before, 30, agent.tail)
     kafka.stack.alter_topic_config(kafka.name, topic, {"max.message.bytes": 1_000_000})
     wait_delivered(agent, path, 90)
     agent.stop()
@@ -135,3 +150,187 @@ def test_a_topic_that_is_raised_gets_full_requests_again(kafka, logs, seed, make
     assert agent.metric("tailrace_agent_producer_restarts_total") == 0
     agent.stop()
     Tally(expected_by_place([path]), place_key, topic).add_all(kafka.events(topic)).check(seed)
+
+
+# Permission
+
+
+@pytest.fixture
+def guarded(stack):
+    """A Kafka where users log in and may do what ACLs allow; we, not logged in, everything."""
+    stack.start("kafkaacl")
+    return Guarded(stack)
+
+
+class Guarded(Broker):
+    def __init__(self, stack):
+        super().__init__(stack, "kafkaacl")
+        self.login = f"127.0.0.1:{stack.port('kafkaacl') + 2}"
+
+    def rule(self, topic: str, operation: str, user: str = "alice", deny: bool = False):
+        from confluent_kafka import admin
+        return admin.AclBinding(
+            admin.ResourceType.TOPIC, topic, admin.ResourcePatternType.LITERAL, f"User:{user}",
+            "*", getattr(admin.AclOperation, operation),
+            admin.AclPermissionType.DENY if deny else admin.AclPermissionType.ALLOW)
+
+    def allow(self, topic: str, operation: str = "WRITE", deny: bool = False) -> None:
+        rule = self.rule(topic, operation, deny=deny)
+        for future in self.stack.admin(self.name).create_acls([rule]).values():
+            future.result(10)
+
+    def take_away(self, topic: str, operation: str = "WRITE", deny: bool = False) -> None:
+        from confluent_kafka import admin
+        rule = self.rule(topic, operation, deny=deny)
+        wanted = admin.AclBindingFilter(
+            rule.restype, rule.name, rule.resource_pattern_type, rule.principal, rule.host,
+            rule.operation, rule.permission_type)
+        for future in self.stack.admin(self.name).delete_acls([wanted]).values():
+            future.result(10)
+
+
+def log_in(make_agent, guarded, topic, files, password: str = "alice-secret"):
+    agent = make_agent(guarded.login, topic, files, properties={
+        "sasl.mechanism": "PLAIN", "sasl.username": "alice", "sasl.password": password})
+    agent.config["kafka"]["security_protocol"] = "sasl_plaintext"
+    return agent
+
+
+def test_a_permission_is_taken_away_and_given_back(guarded, logs, seed, make_agent):
+    """Of one topic; another one goes on."""
+    mine, other = guarded.topic("mine"), guarded.topic("other")
+    guarded.allow(mine)
+    guarded.allow(other)
+    agent = log_in(make_agent, guarded, mine, [
+        one_input(logs / "a.log"), one_input(logs / "b.log", "b", topic=other)])
+    generate(logs / "a.log", 2000, seed)
+    agent.start(wait="ready")
+    wait_delivered(agent, logs / "a.log")
+    guarded.take_away(mine)
+    generate(logs / "a.log", 2000, seed, first=2000)
+    wait_reason(agent, "authorization failed")
+    wait_paused(agent, mine, "permission")
+    assert "grant" in agent.readiness(), agent.readiness()
+    generate(logs / "b.log", 1000, seed)
+    wait_delivered(agent, logs / "b.log")
+    assert agent.metric("tailrace_agent_paused", topic=other) == 0
+    guarded.allow(mine)
+    wait_delivered(agent, logs / "a.log")
+    wait_paused(agent, mine, "permission", on=False)
+    agent.wait_page("/readyz")
+    agent.stop()
+    for topic, path in ((mine, logs / "a.log"), (other, logs / "b.log")):
+        Tally(expected_by_place([path]), place_key, topic).add_all(guarded.events(topic)).check()
+
+
+def test_all_permissions_are_missing_at_first(guarded, logs, seed, make_agent):
+    """Then not even an idempotent producer may begin, which the library calls fatal."""
+    topic = guarded.topic("late")
+    generate(logs / "a.log", 1000, seed)
+    agent = log_in(make_agent, guarded, topic, [one_input(logs / "a.log")])
+    agent.start()
+    wait_reason(agent, "authorization failed")
+    wait_paused(agent, topic, "permission")
+    time.sleep(4)
+    assert agent.metric("tailrace_agent_producer_restarts_total") < 8, agent.tail()
+    guarded.allow(topic)
+    wait_delivered(agent, logs / "a.log", 60)
+    agent.wait_page("/readyz")
+    agent.stop()
+    Tally(expected_by_place([logs / "a.log"]), place_key).add_all(guarded.events(topic)).check()
+
+
+def test_a_topic_that_may_not_even_be_described(guarded, logs, seed, make_agent):
+    topic = guarded.topic("hidden")
+    guarded.allow(topic)
+    agent = log_in(make_agent, guarded, topic, [one_input(logs / "a.log")])
+    generate(logs / "a.log", 1000, seed)
+    agent.start(wait="ready")
+    wait_delivered(agent, logs / "a.log")
+    guarded.allow(topic, "ALL", deny=True)
+    generate(logs / "a.log", 1000, seed, first=1000)
+    wait_reason(agent, "authorization failed")
+    wait_paused(agent, topic, "permission")
+    guarded.take_away(topic, "ALL", deny=True)
+    wait_delivered(agent, logs / "a.log")
+    agent.wait_page("/readyz")
+    agent.stop()
+    Tally(expected_by_place([logs / "a.log"]), place_key).add_all(guarded.events(topic)).check()
+
+
+def test_a_wrong_password_is_one_clear_sentence(guarded, logs, make_agent):
+    topic = guarded.topic("wrong")
+    append(logs / "a.log", b"a1")
+    agent = log_in(make_agent, guarded, topic, [one_input(logs / "a.log")], password="guess")
+    agent.start()
+    wait_reason(agent, "the login is refused: Authentication failed")
+    wait_paused(agent, topic, "kafka")
+    stays("the reason is the login", lambda: "login is refused" in agent.readiness(), 4)
+    text = agent.log_path.read_text()
+    assert text.count("login is refused") == 1, agent.tail()
+    assert "guess" not in text and "guess" not in agent.page("/status")[1]
+    agent.stop()
+
+
+# Topics that go and come
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+def test_a_topic_is_deleted_while_writing_and_made_anew(kafka, logs, seed, make_agent, partitions):
+    """What was acknowledged went with it; what was not, arrives. Another topic goes on."""
+    topic, other = kafka.topic("gone"), kafka.topic("other")
+    agent = make_agent(kafka.servers, topic, [
+        one_input(logs / "*.log"), one_input(logs / "other.txt", "b", topic=other)])
+    for number in range(6):
+        generate(logs / f"{number}.log", 2000, seed, tag=f"gen{number}")
+    agent.start(wait="ready")
+    agent.wait_metric("tailrace_agent_events_total", 1, input="a")
+    kafka.stack.delete_topic(kafka.name, topic)
+    for number in range(6):
+        generate(logs / f"{number}.log", 2000, seed, tag=f"gen{number}", first=2000)
+    wait_reason(agent, "nknown topic", 40)
+    wait_paused(agent, topic, "topic")
+    generate(logs / "other.txt", 500, seed)
+    wait_delivered(agent, logs / "other.txt")
+    before = {str(path): committed(agent, path) for path in logs.glob("*.log")}
+    kafka.stack.create_topic(kafka.name, topic, partitions)
+    for path in logs.glob("*.log"):
+        wait_delivered(agent, path)
+    wait_paused(agent, topic, "topic", on=False)
+    agent.wait_page("/readyz")
+    agent.stop()
+    expected = expected_by_place(logs.glob("*.log"))
+    late = {key: value for key, value in expected.items() if key[1] >= before[key[0]]}
+    assert len(late) >= 6 * 2000, "lines waited while the topic was away"
+    tally = Tally(expected, place_key, topic).add_all(kafka.events(topic))
+    tally.expected = late
+    tally.check(seed)
+
+
+def test_partitions_are_added_under_load(kafka, logs, seed, make_agent):
+    """Within a file the order of what one partition got holds; nothing is lost or doubled."""
+    from confluent_kafka.admin import NewPartitions
+    topic = kafka.topic("grows", partitions=2)
+    agent = make_agent(kafka.servers, topic, [one_input(logs / "*.log")])
+    agent.start(wait="ready")
+    for turn, partitions in enumerate((2, 6)):
+        if turn:
+            kafka.stack.admin(kafka.name).create_partitions(
+                [NewPartitions(topic, partitions)])[topic].result(10)
+        for number in range(8):
+            generate(logs / f"{number}.log", 3000, seed, tag=f"gen{number}", first=3000 * turn)
+        wait_for("the new partitions to be known", lambda: agent.status()["topics"][0][
+            "partitions"] == partitions, 30)
+    for path in logs.glob("*.log"):
+        generate(path, 100, seed, tag=f"gen{path.stem}", first=6000)
+        wait_delivered(agent, path)
+    agent.stop()
+    last: dict[tuple[int, str], int] = {}
+    for message in kafka.records(topic):
+        event = json.loads(message.value())
+        place = message.partition(), event["log.file.path"]
+        assert event["log.offset"] > last.get(place, -1), f"{place} is out of order"
+        last[place] = event["log.offset"]
+    assert {partition for partition, _ in last} - {0, 1}, "new partitions are used"
+    Tally(expected_by_place(logs.glob("*.log")), place_key).add_all(
+        kafka.events(topic)).check(seed)
