@@ -7,6 +7,7 @@
 
 #include "core/assert.h"
 #include "core/clock.h"
+#include "sinks/nest.h"
 #include "sinks/record.h"
 
 #define CHUNK_DOCUMENTS 256
@@ -96,21 +97,43 @@ grow(struct document_pool *pool)
     return true;
 }
 
-/* Makes the document's value of a record that cannot be taken as it is. */
+/* Gives the object in `scratch` the shape that the index template expects. */
+static void
+nest_scratch(struct document_pool *pool)
+{
+    struct buffer nested;
+    buffer_init(&nested, CONVERTED_MAX);
+    if (!nest_object(&nested, pool->scratch.bytes, pool->scratch.size)) {
+        buffer_done(&nested);
+        return;
+    }
+    buffer_done(&pool->scratch);
+    pool->scratch = nested;
+}
+
+/* Makes the document's value of a record that cannot be taken as it is, and its id when the key
+ * is none of ours. */
 static bool
-convert(struct document_pool *pool, struct document *document)
+convert(struct document_pool *pool, struct document *document, const char *foreign_id)
 {
     buffer_clear(&pool->scratch);
-    record_convert(&pool->scratch, document->raw, document->raw_size, document->timestamp_ms);
+    bool object =
+        record_convert(&pool->scratch, document->raw, document->raw_size, document->timestamp_ms);
+    if (object && pool->nests && !pool->scratch.failed)
+        nest_scratch(pool);
     if (pool->scratch.failed)
         return false;
-    document->own = malloc(pool->scratch.size);
+    size_t size = pool->scratch.size;
+    size_t id_size = document->id == NULL ? document->id_size : 0;
+    document->own = malloc(size + id_size);
     if (document->own == NULL)
         return false;
-    memcpy(document->own, pool->scratch.bytes, pool->scratch.size);
+    memcpy(document->own, pool->scratch.bytes, size);
     document->value = document->own;
-    document->value_size = pool->scratch.size;
-    document->held += document->value_size;
+    document->value_size = size;
+    if (id_size > 0)
+        document->id = memcpy(document->own + size, foreign_id, id_size);
+    document->held += size + id_size;
     /* A rare giant must not stay in the scratch for ever. */
     if (pool->scratch.capacity > 4 * 1024 * 1024) {
         buffer_done(&pool->scratch);
@@ -141,13 +164,13 @@ document_new(struct document_pool *pool, struct consumer *consumer, const struct
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
     };
     document->held = sizeof(*document) + MESSAGE_OVERHEAD + document->key_size + document->raw_size;
+    char foreign_id[FOREIGN_ID_MAX];
     if (event_id_is_ours(document->key, document->key_size)) {
         document->id = document->key;
         document->id_size = document->key_size;
     } else {
-        document->id = document->foreign_id;
         document->id_size =
-            event_id_foreign(document->foreign_id, consumer_cluster_id(consumer),
+            event_id_foreign(foreign_id, consumer_cluster_id(consumer),
                              rd_kafka_topic_name(message->rkt), message->partition, message->offset,
                              document->timestamp_ms, document->raw, document->raw_size);
     }
@@ -155,7 +178,8 @@ document_new(struct document_pool *pool, struct consumer *consumer, const struct
     document->value_size = document->raw_size;
     bool ready =
         record_is_ready(document->key, document->key_size, document->raw, document->raw_size);
-    if (!ready && !convert(pool, document)) {
+    ASSERT(!ready || document->id != NULL);
+    if (!ready && !convert(pool, document, foreign_id)) {
         document->next = rest;
         return NULL;
     }
@@ -180,8 +204,9 @@ document_settle(struct document *document)
     if (document->message == NULL)
         return;
     bool converted = document->own != NULL;
-    size_t extra = converted ? document->value_size : 0;
-    size_t size = document->key_size + document->raw_size + extra;
+    bool foreign = document->id != document->key;
+    size_t size = document->key_size + document->raw_size + (converted ? document->value_size : 0) +
+                  (foreign ? document->id_size : 0);
     char *block = malloc(size > 0 ? size : 1);
     if (block == NULL)
         return;
@@ -193,7 +218,9 @@ document_settle(struct document *document)
         memcpy(raw, document->raw, document->raw_size);
     if (converted)
         memcpy(value, document->value, document->value_size);
-    if (document->id == document->key)
+    if (foreign)
+        document->id = memcpy(value + document->value_size, document->id, document->id_size);
+    else
         document->id = block;
     document->key = document->key == NULL ? NULL : block;
     document->raw = document->raw == NULL ? NULL : raw;

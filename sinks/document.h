@@ -42,8 +42,8 @@ struct document {
     bool found;          /* it was in the index, before all there was synced */
     char *reason;        /* owned: why it is a dead letter, NULL */
     int status;
-    bool cut; /* its dead letter carries the start of the value only */
-    char foreign_id[FOREIGN_ID_MAX];
+    int32_t day; /* that its index is of, when its route rotates */
+    bool cut;    /* its dead letter carries the start of the value only */
 };
 
 struct document_list {
@@ -62,6 +62,7 @@ struct document_pool {
     struct document *free;
     struct chunk *chunks;
     struct buffer scratch; /* conversion */
+    bool nests;            /* foreign objects are given the shape of the index template */
 };
 
 void document_pool_init(struct document_pool *pool);

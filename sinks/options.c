@@ -14,6 +14,8 @@
 #define TOPIC_NAME_MAX 249 /* Kafka's own limit */
 #define PORT_MAX 65535U
 #define INDEX_NAME_MAX 255 /* Elasticsearch's own limit, in bytes */
+#define DAY_SUFFIX_SIZE 11 /* "-2026.11.21" */
+#define DAY_MS UINT64_C(86400000)
 
 #define OPTION_STRUCT struct sink_kafka_options
 static const struct option kafka_table[] = {KAFKA_COMMON_OPTIONS(OPTION_ENTRY)
@@ -112,6 +114,38 @@ fail_route(const struct sink_route_options *route, const char *what, const char 
                    route->place.line, shown, what, fault);
 }
 
+/* Rotation and retention of one route, and of two that share an index. */
+static bool
+check_days(const struct sink_options *options, size_t index, struct err *err)
+{
+    const struct sink_route_options *route = &options->routes[index];
+    const struct option_place *place = &route->place;
+    if (route->rotate == ROTATE_DAILY && options->sqlite_given)
+        return err_set(err, ERR_CONFIG, 0,
+                       "%s:%u: rotate is for search servers; with sqlite, retention alone deletes "
+                       "what is old",
+                       place->file, place->line);
+    if (route->rotate == ROTATE_DAILY && strlen(route->index) > INDEX_NAME_MAX - DAY_SUFFIX_SIZE)
+        return err_set(err, ERR_CONFIG, 0, "%s:%u: the index name is too long to add a day to it",
+                       place->file, place->line);
+    if (route->retention % DAY_MS != 0)
+        return err_set(err, ERR_CONFIG, 0, "%s:%u: retention must be whole days, such as 30d",
+                       place->file, place->line);
+    if (route->retention > 0 && route->rotate == ROTATE_NONE && !options->sqlite_given)
+        return err_set(err, ERR_CONFIG, 0,
+                       "%s:%u: retention deletes whole indices: it needs rotate: daily beside it",
+                       place->file, place->line);
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(options->routes[i].index, route->index) == 0 &&
+            (options->routes[i].rotate != route->rotate ||
+             options->routes[i].retention != route->retention))
+            return err_set(err, ERR_CONFIG, 0,
+                           "%s:%u: the index '%s' has another rotate or retention at %s:%u",
+                           place->file, place->line, route->index, options->routes[i].place.file,
+                           options->routes[i].place.line);
+    return true;
+}
+
 static bool
 check_route(const struct sink_options *options, size_t index, struct err *err)
 {
@@ -130,6 +164,8 @@ check_route(const struct sink_options *options, size_t index, struct err *err)
         return fail_route(route, "topic with room for '.dlq'", route->topic,
                           "name its dead_letter_topic", err);
 
+    if (!check_days(options, index, err))
+        return false;
     for (size_t i = 0; i < index; i++)
         if (strcmp(options->routes[i].topic, route->topic) == 0)
             return err_set(err, ERR_CONFIG, 0, "%s:%u: the topic '%s' has a route at %s:%u already",

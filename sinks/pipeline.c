@@ -83,6 +83,8 @@ take_one(struct pipeline *pipeline, const struct taken *taken, uint64_t now_ms)
         log_error("memory is short: cannot hold a record of %s", route->topic);
         return false;
     }
+    if (route->daily)
+        document->day = rotate_day(document->value, document->value_size, document->timestamp_ms);
     route_add(route, document, now_ms);
     if (!offsets_has_room(&taken->partition->offsets) && route->full == NULL) {
         route->full = taken->partition;
@@ -202,6 +204,24 @@ bulk_get(struct pipeline *pipeline, size_t count)
     return bulk;
 }
 
+/* The index of a document; the name lives as long as the bulk is under way. */
+static const char *
+index_of(struct bulk *bulk, const struct route *route, const struct document *document)
+{
+    if (!route->daily)
+        return route->index;
+    size_t i = 0;
+    while (i < bulk->day_count && bulk->days[i] != document->day)
+        i++;
+    if (i == bulk->day_count) {
+        ASSERT(i < ROUTE_DAYS_MAX);
+        bulk->days[i] = document->day;
+        rotate_name(bulk->day_names[i], route->index, document->day);
+        bulk->day_count++;
+    }
+    return bulk->day_names[i];
+}
+
 static void bulk_done(void *context, struct output_bulk *out, const struct err *err);
 
 static void
@@ -216,13 +236,14 @@ send_bulk(struct pipeline *pipeline, struct route *route, struct document_list *
     }
     ASSERT(bulk->documents != NULL);
     size_t count = 0;
+    bulk->day_count = 0;
     bulk->out.value_bytes = list->bytes;
     struct document *document;
     while ((document = document_list_pop(list)) != NULL) {
         document->attempts++;
         bulk->documents[count] = document;
         bulk->out.items[count++] = (struct output_item){
-            .index = route->index,
+            .index = index_of(bulk, route, document),
             .id = document->id,
             .id_size = document->id_size,
             .value = document->value,
@@ -944,6 +965,10 @@ pipeline_new(struct pipeline **out, const struct pipeline_settings *settings, st
     pipeline->class = settings->options->sqlite_given ? &output_sqlite : &output_elasticsearch;
     pipeline->started_ms = clock_monotonic_ms();
     document_pool_init(&pipeline->pool);
+    /* Who owns the template owns the shape of documents too; SQLite has no fields to protect. */
+    pipeline->pool.nests = !settings->options->sqlite_given &&
+                           settings->options->elasticsearch.template &&
+                           settings->options->elasticsearch.template_file[0] == '\0';
     if (!open_parts(pipeline, err)) {
         pipeline_free(pipeline);
         return false;

@@ -14,6 +14,7 @@
 #include "sinks/metrics.h"
 #include "sinks/options.h"
 #include "sinks/output.h"
+#include "sinks/rotate.h"
 #include "sinks/route.h"
 
 struct ask;
@@ -30,6 +31,9 @@ struct bulk {
     struct output_bulk out;
     struct document **documents;
     size_t capacity;
+    int32_t days[ROUTE_DAYS_MAX]; /* of a route that rotates, with the names of their indices */
+    char day_names[ROUTE_DAYS_MAX][ROTATE_NAME_SIZE];
+    size_t day_count;
     struct route *route;
     uint64_t sent_ms;
     bool flying;

@@ -344,7 +344,7 @@ append_unparsed(struct buffer *out, const char *value, size_t size, int64_t wall
                           : ",\"log.flags\":[\"invalid_utf8\",\"unparsed\"]}");
 }
 
-void
+bool
 record_convert(struct buffer *out, const char *value, size_t value_size, int64_t timestamp_ms)
 {
     ASSERT(value != NULL || value_size == 0);
@@ -357,11 +357,11 @@ record_convert(struct buffer *out, const char *value, size_t value_size, int64_t
     bool utf8 = is_utf8(value, value_size);
     if (!utf8 || !survey_value(&survey, value, value_size)) {
         append_unparsed(out, value, value_size, timestamp_ms, utf8);
-        return;
+        return false;
     }
     if (survey.has_timestamp) {
         append_one_line(out, value, value_size);
-        return;
+        return true;
     }
     const char *brace = memchr(value, '{', value_size);
     ASSERT(brace != NULL);
@@ -370,4 +370,5 @@ record_convert(struct buffer *out, const char *value, size_t value_size, int64_t
     if (!survey.is_empty)
         buffer_text(out, ",");
     append_one_line(out, brace + 1, rest);
+    return true;
 }

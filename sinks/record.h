@@ -24,8 +24,8 @@ bool record_is_ready(const void *key, size_t key_size, const char *value, size_t
 /* Appends the document for any other value: a JSON object is made one line and given an
  * "@timestamp" if it has none (its own `timestamp`, `ts` or `time`, else `timestamp_ms`);
  * anything else, also nothing, becomes {"@timestamp":…,"message":…,"log.flags":["unparsed"]}.
- * `out` latches when memory is short. */
-void record_convert(struct buffer *out, const char *value, size_t value_size, int64_t timestamp_ms);
+ * True when it was an object. `out` latches when memory is short. */
+bool record_convert(struct buffer *out, const char *value, size_t value_size, int64_t timestamp_ms);
 
 /* "2026-11-21T06:12:00.123Z", also with a space, an offset, a comma, no zone (UTC); and seconds,
  * milli-, micro- or nanoseconds since 1970 as digits. */

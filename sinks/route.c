@@ -57,7 +57,11 @@ fault_waits(const struct fault *fault, uint64_t now_ms)
 bool
 route_init(struct route *route, const struct sink_route_options *options, struct err *err)
 {
-    *route = (struct route){.topic = options->topic, .index = options->index};
+    *route = (struct route){
+        .topic = options->topic,
+        .index = options->index,
+        .daily = options->rotate == ROTATE_DAILY,
+    };
     int size = options->dead_letter_topic[0] != '\0'
                    ? asprintf(&route->dead_letter_topic, "%s", options->dead_letter_topic)
                    : asprintf(&route->dead_letter_topic, "%s.dlq", options->topic);
@@ -216,6 +220,19 @@ route_wants_bulk(const struct route *route, const struct route_limits *limits, u
            now_ms - route->fresh_since_ms >= limits->interval_ms;
 }
 
+/* True when a bulk with these days may hold one more document of `day`. */
+static bool
+day_fits(int32_t days[ROUTE_DAYS_MAX], size_t *count, int32_t day)
+{
+    for (size_t i = 0; i < *count; i++)
+        if (days[i] == day)
+            return true;
+    if (*count == ROUTE_DAYS_MAX)
+        return false;
+    days[(*count)++] = day;
+    return true;
+}
+
 void
 route_fill_bulk(struct route *route, const struct route_limits *limits, struct document_list *out,
                 uint64_t now_ms)
@@ -228,11 +245,17 @@ route_fill_bulk(struct route *route, const struct route_limits *limits, struct d
     size_t bytes_max = limits->bytes;
     if (route->fault.active && bytes_max > PROBE_BYTES_MAX)
         bytes_max = PROBE_BYTES_MAX;
+    struct document_list other_days = {0};
+    int32_t days[ROUTE_DAYS_MAX];
+    size_t day_count = 0;
     while (route->fresh.count > 0 && out->count < BULK_ITEMS_MAX) {
-        const struct document *next = route->fresh.head;
+        struct document *next = route->fresh.head;
         if (out->count > 0 && out->bytes + next->id_size + next->value_size > bytes_max)
             break;
-        document_list_append(out, document_list_pop(&route->fresh));
+        (void)document_list_pop(&route->fresh);
+        bool fits = !route->daily || day_fits(days, &day_count, next->day);
+        document_list_append(fits ? out : &other_days, next);
     }
     route->fresh_since_ms = now_ms;
+    route_put_back(route, &other_days); /* due at once */
 }

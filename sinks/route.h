@@ -28,6 +28,9 @@
 #define REFUSALS_MAX 3
 /* Bulks in a row refused for an unknown cause without one success: then it is the route's fault. */
 #define UNKNOWN_STREAK_MAX 20
+/* Daily indices that one bulk writes to. A backfill over a year goes day by day: each bulk costs
+ * the server a few shards and makes a few indices, not hundreds. */
+#define ROUTE_DAYS_MAX 8
 #define FAULT_WAIT_MIN_MS 500
 #define FAULT_WAIT_MAX_MS 30000
 #define RETRY_WAIT_MIN_MS 250
@@ -64,6 +67,7 @@ uint64_t backoff_ms(unsigned failures, uint64_t min_ms, uint64_t max_ms);
 struct route {
     const char *topic;
     const char *index;
+    bool daily;              /* `index` is the alias of one index a day */
     char *dead_letter_topic; /* owned */
     struct document_list fresh;
     uint64_t fresh_since_ms; /* when the oldest of them came */

@@ -26,6 +26,8 @@ static const struct rule item_rules[] = {
     {ANY_STATUS, "index_not_found_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "index_closed_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "invalid_index_name_exception", NULL, OUTPUT_INDEX_FAULT},
+    /* A route that rotates, while an index has the name of its alias. */
+    {ANY_STATUS, "invalid_alias_name_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "unavailable_shards_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "no_shard_available_action_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "process_cluster_event_timeout_exception", NULL, OUTPUT_INDEX_FAULT},

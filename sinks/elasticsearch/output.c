@@ -64,6 +64,7 @@ struct output {
     struct metrics *metrics;
     metric flushes[FLUSH_VERDICTS];
     struct server server;
+    char *custom; /* owned: a person's template; NULL: the built-in one */
     CURLM *multi;
     struct flush flush;
     struct body_builder builder;
@@ -98,6 +99,7 @@ elasticsearch_close(struct output *output)
     curl_slist_free_all(output->headers_gzip);
     body_builder_done(&output->builder);
     server_done(&output->server);
+    free(output->custom);
     free(output);
 }
 
@@ -117,6 +119,8 @@ open_parts(struct output *output, struct err *err)
     if (!server_init(&output->server, &output->options->elasticsearch, err))
         return false;
     if (!body_builder_init(&output->builder, err))
+        return false;
+    if (!template_load(&output->custom, output->options->elasticsearch.template_file, err))
         return false;
     output->multi = curl_multi_init();
     output->headers_plain = server_headers(&output->server, "application/x-ndjson", false);
@@ -160,7 +164,7 @@ elasticsearch_prepare(struct output *output, struct err *err)
     if (!output->options->elasticsearch.template)
         return true;
     for (size_t i = 0; i < output->options->route_count; i++)
-        if (!template_put(&output->server, output->options->routes[i].index, err))
+        if (!template_put(&output->server, &output->options->routes[i], output->custom, err))
             return false;
     return true;
 }
@@ -583,7 +587,8 @@ elasticsearch_check(struct output *output, struct buffer *report)
         const char *index = output->options->routes[i].index;
         const char *verdict = "not ours (elasticsearch.template is false)";
         if (!output->options->elasticsearch.template ||
-            template_compare(&output->server, index, &verdict, &err)) {
+            template_compare(&output->server, &output->options->routes[i], output->custom,
+                             &verdict, &err)) {
             buffer_format(report, "index template tailrace-%s: %s\n", index, verdict);
         } else {
             buffer_format(report, "%s\n", err.text);

@@ -17,7 +17,7 @@ assert_converts(const char *value, const char *expected)
     size_t size = value == NULL ? 0 : strlen(value);
     struct buffer out;
     buffer_init(&out, 64 * 1024 * 1024);
-    record_convert(&out, value, size, NOW_MS);
+    (void)record_convert(&out, value, size, NOW_MS);
     assert_string_equal(buffer_string(&out), expected);
     assert_null(memchr(out.bytes, '\n', out.size));
     buffer_done(&out);
@@ -135,7 +135,7 @@ deep_nesting_is_text_and_costs_no_stack(void **state)
     }
     struct buffer out;
     buffer_init(&out, 64 * 1024 * 1024);
-    record_convert(&out, value, size, NOW_MS);
+    (void)record_convert(&out, value, size, NOW_MS);
     assert_false(out.failed);
     assert_non_null(strstr(buffer_string(&out), "\"log.flags\":[\"unparsed\"]}"));
     buffer_done(&out);
@@ -156,7 +156,7 @@ depth_limit_is_exact(void **state)
         value[size++] = '}';
         struct buffer out;
         buffer_init(&out, 65536);
-        record_convert(&out, value, size, NOW_MS);
+        (void)record_convert(&out, value, size, NOW_MS);
         assert_int_equal(strstr(buffer_string(&out), "unparsed") != NULL, extra);
         buffer_done(&out);
     }
