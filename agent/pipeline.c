@@ -138,11 +138,10 @@ say(struct agent *agent, enum log_level level, const char *site, const char *tex
 static void
 arm(sd_event_source *timer, uint64_t after_ms)
 {
-    uint64_t now_us;
     if (timer == NULL)
         return;
-    (void)sd_event_now(sd_event_source_get_event(timer), CLOCK_MONOTONIC, &now_us);
-    (void)sd_event_source_set_time(timer, now_us + after_ms * 1000);
+    /* Not sd_event_now(): that is when this turn of the loop began, maybe long ago. */
+    (void)sd_event_source_set_time(timer, clock_monotonic_ns() / 1000 + after_ms * 1000);
     (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
@@ -658,6 +657,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     health_beat(pipeline->health);
     check_clock(pipeline);
     check_topics(pipeline);
+    schedule_tick(agent);
     files_tick(agent);
     state_sync(agent->state);
     publish(pipeline);

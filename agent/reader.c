@@ -91,7 +91,8 @@ reader_render_input(struct input *input, struct err *err)
     }
     buffer_text(&input->after_offset, "\"message\":\"");
     if (input->before_path.failed || input->after_offset.failed)
-        return err_set(err, ERR_CONFIG, 0, "the fields of input '%s' are too long", input->name);
+        return err_set(err, ERR_CONFIG, 0,
+                       "the fields of input '%s' are too long, or memory is short", input->name);
     return true;
 }
 

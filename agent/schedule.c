@@ -136,6 +136,17 @@ schedule_topic(struct agent *agent, struct topic *topic)
     }
 }
 
+void
+schedule_tick(struct agent *agent)
+{
+    for (struct input *input = agent->inputs; input != NULL; input = input->next) {
+        if (input->unplaced.first == NULL || input->topic->partition_count == 0)
+            continue;
+        schedule_topic(agent, input->topic);
+        agent->wake(agent);
+    }
+}
+
 /* Gives an input the tokens of the time since the last look; false while it has none. */
 static bool
 has_tokens(struct input *input)

@@ -14,6 +14,8 @@ void schedule_remove(struct agent *agent, struct file *file);
 
 /* Partitions or leaders have changed: files are put into their queues again. */
 void schedule_topic(struct agent *agent, struct topic *topic);
+/* Tries again to place what memory was too short for. */
+void schedule_tick(struct agent *agent);
 
 /* Takes up to `turns` turns. True when there is more that could be done at once. */
 bool schedule_run(struct agent *agent, unsigned turns);

@@ -92,6 +92,8 @@ own(struct counted *counted, const struct stat *about)
     *found = key;
     found->input = counted->input->name;
     HASH_ADD(hh, counted->owned, key, sizeof(found->key), found);
+    if (!HASH_ADDED(hh, found))
+        free(found);
     return true;
 }
 
@@ -283,7 +285,7 @@ verb_check(const struct agent_options *options, bool connect)
     return CLI_EXIT_OK;
 }
 
-/* --- state show, explain --- */
+/* --- explain --- */
 
 static void
 print_generation(const struct generation *generation)
@@ -298,29 +300,6 @@ print_generation(const struct generation *generation)
         generation->path, generation->input, id, (unsigned long long)generation->committed,
         (unsigned long long)generation->size, seen, (unsigned long long)generation->device,
         (unsigned long long)generation->inode);
-}
-
-int
-verb_state_show(const struct agent_options *options)
-{
-    struct catalog catalog = {0};
-    struct state_report report;
-    struct err err;
-    if (!state_read(options->top.state_dir, &catalog, &report, &err)) {
-        fprintf(stderr, "tailrace-agent: %s\n", err.text);
-        catalog_done(&catalog);
-        return CLI_EXIT_RUNTIME;
-    }
-    for (const struct generation *at = catalog.first; at != NULL; at = at->next)
-        print_generation(at);
-    char last[CLOCK_TEXT_SIZE + 1] = "";
-    clock_format_utc(report.last_wall_ms, last);
-    printf("%zu files known; last written %s, %s\n", report.generations, last,
-           report.clean ? "stopped in order" : "running or not stopped in order");
-    if (report.holes > 0)
-        printf("damaged: %zu bytes in %zu places\n", report.damaged_bytes, report.holes);
-    catalog_done(&catalog);
-    return CLI_EXIT_OK;
 }
 
 static void

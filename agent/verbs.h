@@ -9,7 +9,6 @@
 
 int verb_check(const struct agent_options *options, bool connect);
 int verb_explain(const struct agent_options *options, const char *path);
-int verb_state_show(const struct agent_options *options);
 int verb_state(const struct agent_options *options, int count, char **words);
 int verb_reference(void);
 

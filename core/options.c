@@ -761,7 +761,8 @@ read_source(struct loader *loader, struct source *source, struct buffer *out)
         return err_errno(err, ERR_CONFIG, number, "read '%.300s'", source->path);
     loader->size_total += out->size;
     if (into == NULL || loader->size_total > CONFIG_FILE_MAX)
-        return err_set(err, ERR_CONFIG, 0, "cannot read '%.300s': the files are larger than %d MiB",
+        return err_set(err, ERR_CONFIG, 0,
+                       "cannot read '%.300s': the files are larger than %d MiB, or memory is short",
                        source->path, CONFIG_FILE_MAX >> 20);
     return true;
 }

@@ -42,6 +42,23 @@ file_by_inode(const struct agent *agent, uint64_t device, uint64_t inode)
     return file;
 }
 
+/* False: no memory, and it is in none of them. */
+static bool
+enter_tables(struct agent *agent, struct file *file)
+{
+    HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
+    if (!HASH_ADDED(by_path, file))
+        return false;
+    file->in_path_table = true;
+    if (file_by_inode(agent, file->device, file->inode) != NULL)
+        return true;
+    HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
+    file->in_inode_table = HASH_ADDED(by_inode, file);
+    if (!file->in_inode_table)
+        HASH_DELETE(by_path, agent->by_path, file);
+    return file->in_inode_table;
+}
+
 struct file *
 file_new(struct agent *agent, struct input *input, const char *path, const struct stat *about,
          enum file_state state)
@@ -62,11 +79,10 @@ file_new(struct agent *agent, struct input *input, const char *path, const struc
     file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
     file->size = (uint64_t)about->st_size;
     file->modified_ns = stat_modified_ns(about);
-    HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
-    file->in_path_table = true;
-    if (file_by_inode(agent, file->device, file->inode) == NULL) {
-        HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
-        file->in_inode_table = true;
+    if (!enter_tables(agent, file)) {
+        free(file->path);
+        free(file);
+        return NULL;
     }
     file->next = agent->files;
     if (agent->files != NULL)
@@ -191,7 +207,7 @@ file_rename(struct agent *agent, struct file *file, const char *path)
     free(file->path);
     file->path = copy;
     HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
-    file->in_path_table = true;
+    file->in_path_table = HASH_ADDED(by_path, file); /* else found by its inode, and tried again */
     file->listed = true;
     account_touch(agent, file);
     if (file->generation != NULL && generation_set_path(file->generation, path))
@@ -236,7 +252,7 @@ file_replace(struct agent *agent, struct file *file, const struct stat *about, i
     file->device = file->inode_key.device = (uint64_t)about->st_dev;
     file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
     HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
-    file->in_inode_table = true;
+    file->in_inode_table = HASH_ADDED(by_inode, file);
     generation_seen(file->generation, about, generation_birth_ns(fd));
     state_put_generation(agent->state, file->generation);
     file->modified_ns = 0;

@@ -26,7 +26,7 @@
 #include "core/assert.h"
 #include "core/clock.h"
 
-#define FINDS_AT_ONCE 5000 /* some 0.2 s: then the loop may send what was found */
+#define FINDS_AT_ONCE 5000               /* some 0.2 s: then the loop may send what was found */
 #define ROTATION_BYTES ".-_0123456789TZ" /* what rotation puts behind a name */
 
 void
@@ -59,7 +59,7 @@ finds_add(struct finds *finds, const char *path, struct input *input, const stru
     find = calloc(1, sizeof(*find));
     if (find == NULL || (find->path = strdup(path)) == NULL) {
         free(find);
-        return false;
+        return false; /* found again at the next discovery */
     }
     find->input = input;
     find->about = *about;
@@ -67,6 +67,11 @@ finds_add(struct finds *finds, const char *path, struct input *input, const stru
     find->key.device = key[0];
     find->key.inode = key[1];
     HASH_ADD(by_inode, finds->by_inode, key, sizeof(find->key), find);
+    if (!HASH_ADDED(by_inode, find)) {
+        free(find->path);
+        free(find);
+        return false;
+    }
     *finds->end = find;
     finds->end = &find->next;
     return true;

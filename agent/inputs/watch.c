@@ -72,6 +72,20 @@ watch_fd(const struct watch *watch)
     return watch->fd;
 }
 
+/* False: no memory, and it is in none of them. */
+static bool
+enter_tables(struct watch *watch, struct folder *folder)
+{
+    HASH_ADD(by_number, watch->by_number, number, sizeof(folder->number), folder);
+    if (!HASH_ADDED(by_number, folder))
+        return false;
+    HASH_ADD_KEYPTR(by_path, watch->by_path, folder->path, strlen(folder->path), folder);
+    if (HASH_ADDED(by_path, folder))
+        return true;
+    HASH_DELETE(by_number, watch->by_number, folder);
+    return false;
+}
+
 bool
 watch_folder(struct watch *watch, const char *path, struct err *err)
 {
@@ -95,8 +109,12 @@ watch_folder(struct watch *watch, const char *path, struct err *err)
         return err_errno(err, ERR_RETRY, ENOMEM, "watch '%.300s'", path);
     }
     folder->number = number;
-    HASH_ADD(by_number, watch->by_number, number, sizeof(folder->number), folder);
-    HASH_ADD_KEYPTR(by_path, watch->by_path, folder->path, strlen(folder->path), folder);
+    if (!enter_tables(watch, folder)) {
+        free(folder->path);
+        free(folder);
+        (void)inotify_rm_watch(watch->fd, number);
+        return err_errno(err, ERR_RETRY, ENOMEM, "watch '%.300s'", path);
+    }
     return true;
 }
 
