@@ -25,6 +25,7 @@
 /* Topics of one local set-up, and their partitions: far above any use. */
 #define TOPICS_MAX 16
 #define PARTITIONS_MAX 1000
+#define ERRORS_MAX 1000 /* of one line of --control */
 
 /* How often the progress file is written, and how long one question to the cluster may take. */
 #define PROGRESS_INTERVAL_MS 500
@@ -42,6 +43,7 @@ struct arguments {
     const char *servers; /* NULL: be the broker */
     const char *group;
     const char *progress_file;
+    bool control;
 };
 
 struct broker {
@@ -65,7 +67,10 @@ print_help(void)
         "  --group NAME --progress-file PATH\n"
         "                           twice a second, write there how far this consumer group is:\n"
         "                           a line 'topic partition low end committed' for each "
-        "partition\n");
+        "partition\n"
+        "  --control                for tests: a line 'API COUNT CODE' of standard input makes "
+        "the\n"
+        "                           next COUNT answers to that API (a number) the error CODE\n");
 }
 
 static bool
@@ -92,6 +97,11 @@ parse_arguments(struct arguments *out, int argc, char **argv)
     *out = (struct arguments){0};
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i];
+        if (strcmp(name, "--control") == 0) {
+            out->control = true;
+            i--;
+            continue;
+        }
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool known = true;
         if (value != NULL && strcmp(name, "--topic") == 0)
@@ -297,14 +307,43 @@ write_progress(struct broker *broker, const struct arguments *arguments)
         (void)write_file(arguments->progress_file, text, used);
 }
 
+/* One line of standard input; false at its end. */
+static bool
+obey(struct broker *broker)
+{
+    char line[128];
+    int api;
+    int count;
+    int code;
+    if (fgets(line, sizeof(line), stdin) == NULL)
+        return false;
+    if (sscanf(line, "%d %d %d", &api, &count, &code) != 3 || count < 0 || count > ERRORS_MAX) {
+        (void)complain("obey", line);
+        return true;
+    }
+    rd_kafka_resp_err_t errors[ERRORS_MAX];
+    for (int i = 0; i < count; i++)
+        errors[i] = (rd_kafka_resp_err_t)code;
+    rd_kafka_mock_push_request_errors_array(broker->cluster, (int16_t)api, (size_t)count, errors);
+    (void)puts("done");
+    (void)fflush(stdout);
+    return true;
+}
+
 /* Until SIGTERM or SIGINT. */
 static void
 stay(struct broker *broker, const struct arguments *arguments, int signals)
 {
     int interval_ms = arguments->progress_file == NULL ? -1 : PROGRESS_INTERVAL_MS;
-    struct pollfd fd = {.fd = signals, .events = POLLIN};
-    while (poll(&fd, 1, interval_ms) <= 0) {
-        if (arguments->progress_file != NULL)
+    struct pollfd fds[2] = {
+        {.fd = signals, .events = POLLIN},
+        {.fd = arguments->control && broker->cluster != NULL ? STDIN_FILENO : -1, .events = POLLIN},
+    };
+    while (fds[0].revents == 0) {
+        int count = poll(fds, 2, interval_ms);
+        if (count > 0 && fds[1].revents != 0 && !obey(broker))
+            fds[1].fd = -1;
+        if (count == 0)
             write_progress(broker, arguments);
     }
 }

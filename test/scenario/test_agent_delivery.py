@@ -8,6 +8,7 @@ number of kills, TAILRACE_DELIVERY_KAFKA=kafka36 runs the cases of one broker on
 import json
 import os
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from inputs import append, generate
 from oracle import Tally, expected_by_place, place_key
+from programs import binary
 from servers import Broker
 from stack import StackError
 from test_agent_files import arrive
@@ -334,3 +336,104 @@ def test_partitions_are_added_under_load(kafka, logs, seed, make_agent):
     assert {partition for partition, _ in last} - {0, 1}, "new partitions are used"
     Tally(expected_by_place(logs.glob("*.log")), place_key).add_all(
         kafka.events(topic)).check(seed)
+
+
+# Errors that end the library's producer, and others, put into the answers of a mock broker
+
+
+PRODUCE, INIT_PRODUCER_ID = 0, 22
+CORRUPT_MESSAGE, INVALID_TIMESTAMP, CLUSTER_AUTHORIZATION_FAILED = 2, 32, 31
+OUT_OF_ORDER_SEQUENCE, POLICY_VIOLATION, UNKNOWN_SERVER_ERROR = 45, 44, -1
+KAFKA_STORAGE_ERROR, NOT_ENOUGH_REPLICAS, INVALID_RECORD = 56, 19, 87
+
+
+class Mock:
+    """tailrace-local-broker: answers as it is told, and holds what it was sent."""
+
+    def __init__(self, topics: dict[str, int]):
+        names = [part for name, count in topics.items()
+                 for part in ("--topic", f"{name}:{count}")]
+        self.process = subprocess.Popen(
+            [str(binary("tailrace-local-broker")), "--control", *names], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.servers = self.process.stdout.readline().strip()
+
+    def fail(self, api: int, count: int, code: int) -> None:
+        self.process.stdin.write(f"{api} {count} {code}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+
+    def events(self, topic: str):
+        from confluent_kafka import Consumer, TopicPartition
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "oracle",
+                             "enable.auto.commit": False, "log_level": 0})
+        try:
+            for partition in consumer.list_topics(topic, 10).topics[topic].partitions:
+                place = TopicPartition(topic, partition, 0)
+                low, end = consumer.get_watermark_offsets(place, 10)
+                assert low == 0, "the mock broker dropped records: too many for it"
+                consumer.assign([place])
+                while end:
+                    message = consumer.poll(10)
+                    assert message is not None and not message.error(), message
+                    yield message.key().decode(), json.loads(message.value())
+                    if message.offset() + 1 >= end:
+                        break
+        finally:
+            consumer.close()
+
+
+@pytest.fixture
+def mock():
+    started = Mock({"t": 3, "other": 3})
+    yield started
+    started.process.kill()
+    started.process.wait()
+
+
+def test_fatal_errors_in_a_row_lose_nothing(mock, logs, seed, make_agent):
+    """The client is replaced each time, under load, and what was under way is read again."""
+    agent = make_agent(mock.servers, "t", [one_input(logs / "*.log")])
+    agent.start(wait="ready")
+    for number in range(3):
+        generate(logs / f"{number}.log", 1000, seed, tag=f"gen{number}")
+    restarts = 0
+    for turn in range(6):
+        mock.fail(PRODUCE, 2, OUT_OF_ORDER_SEQUENCE)
+        if turn % 2:
+            mock.fail(INIT_PRODUCER_ID, 2, CLUSTER_AUTHORIZATION_FAILED)
+        for number in range(3):
+            generate(logs / f"{number}.log", 500, seed, tag=f"gen{number}",
+                     first=1000 + 500 * turn)
+        agent.wait_metric("tailrace_agent_producer_restarts_total", restarts + 1)
+        for number in range(3):
+            wait_delivered(agent, logs / f"{number}.log", 30)
+        restarts = agent.metric("tailrace_agent_producer_restarts_total")
+    assert restarts >= 6 + 3, "each was fatal"
+    assert agent.metric("tailrace_agent_delivery_errors_total", topic="t") > 0
+    agent.wait_page("/readyz")
+    agent.stop()
+    Tally(expected_by_place(logs.glob("*.log")), place_key, "t").add_all(mock.events("t")).check()
+
+
+@pytest.mark.parametrize("code, reason, text", [
+    (INVALID_TIMESTAMP, "clock", "clocks of this host"), (POLICY_VIOLATION, "topic", "olicy"),
+    (UNKNOWN_SERVER_ERROR, "topic", "nknown"), (INVALID_RECORD, None, ""),
+    (CORRUPT_MESSAGE, None, ""), (KAFKA_STORAGE_ERROR, None, ""),
+    (NOT_ENOUGH_REPLICAS, None, "")])
+def test_an_error_that_passes_costs_nothing(mock, logs, seed, make_agent, code, reason, text):
+    """Some pause their topic with a reason, some are tried again by the library itself."""
+    agent = make_agent(mock.servers, "t", [one_input(logs / "a.log")])
+    agent.start(wait="ready")
+    generate(logs / "a.log", 300, seed)
+    wait_delivered(agent, logs / "a.log")
+    mock.fail(PRODUCE, 3, code)
+    generate(logs / "a.log", 2000, seed, first=300)
+    if reason:
+        wait_paused(agent, "t", reason)
+        wait_reason(agent, text)
+        agent.wait_metric("tailrace_agent_delivery_errors_total", 1, topic="t")
+    wait_delivered(agent, logs / "a.log")
+    agent.wait_page("/readyz")
+    agent.stop()
+    Tally(expected_by_place([logs / "a.log"]), place_key, "t").add_all(mock.events("t")).check()
