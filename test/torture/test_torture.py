@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each call that can fail does, one at a time: the agent ends with a word or goes on, and after a
+run without faults every line arrived under one id."""
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from torture import IO, Broker, World, check_all, numbers, rounds
+
+SAMPLES = int(os.environ.get("TAILRACE_TORTURE_SAMPLES", "10"))
+ROUNDS = int(os.environ.get("TAILRACE_TORTURE_ROUNDS", "4"))
+
+
+@pytest.fixture
+def seed():
+    value = int(os.environ.get("TAILRACE_SEED") or random.SystemRandom().randrange(1 << 31))
+    print(f"seed {value}")
+    return value
+
+
+@pytest.fixture
+def folder():
+    path = Path(tempfile.mkdtemp(prefix="tailrace-torture-",
+                                 dir=os.environ.get("TAILRACE_TEST_DIR")))
+    yield path
+    if not os.environ.get("TAILRACE_TORTURE_KEEP"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def broker(folder):
+    found = Broker(folder / "broker")
+    yield found
+    found.end()
+
+
+@pytest.mark.parametrize("faults", ["malloc", IO], ids=["malloc", "io"])
+def test_the_nth_call_fails_at_a_first_start(folder, broker, seed, faults):
+    world = World(folder / "count", broker, "count")
+    world.write()
+    total = world.once(faults, AT=10**9).calls
+    assert total > 30, f"only {total} calls of {faults} were seen: does the library work?"
+    for number in numbers(total, SAMPLES, random.Random(seed)):
+        world = World(folder / f"first{number}", broker, f"first{number}")
+        world.write()
+        world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
+        done = world.once()
+        assert done.code == 0, f"after {faults} {number}, seed {seed}: {done.text}"
+    check_all(folder, broker, seed)
+
+
+@pytest.mark.parametrize("faults", ["malloc", IO], ids=["malloc", "io"])
+def test_the_nth_call_fails_in_a_long_life(folder, broker, seed, faults):
+    world = World(folder / "life", broker, "life")
+    world.write()
+    world.once()
+    world.write()
+    total = world.once(faults, AT=10**9).calls
+    for number in numbers(total, SAMPLES, random.Random(seed)):
+        world.write()
+        world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
+    done = world.once()
+    assert done.code == 0, f"seed {seed}: {done.text}"
+    check_all(folder, broker, seed)
+
+
+@pytest.mark.parametrize("faults", ["malloc", IO], ids=["malloc", "io"])
+def test_calls_fail_now_and_then_while_it_runs_and_dies(folder, broker, seed, faults):
+    world = World(folder / "run", broker, "run")
+    world.write()
+    world.once()
+    rounds(world, ROUNDS, faults, 20000, seed)
+    done = world.once()
+    assert done.code == 0, f"seed {seed}: {done.text}"
+    check_all(folder, broker, seed)
