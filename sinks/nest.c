@@ -102,7 +102,7 @@ on_key(void *context, const unsigned char *text, size_t size)
     struct nesting *nesting = context;
     size_t path_size = nesting->path_sizes[nesting->depth - 1] + size + 1;
     nesting->path_sizes[nesting->depth] = path_size;
-    if (path_size > NEST_TEXT_MAX || memchr(text, '\0', size) != NULL)
+    if (path_size > NEST_PATH_MAX || memchr(text, '\0', size) != NULL)
         nesting->unindexable = true;
     if (nesting->depth != 1)
         return 1;

@@ -15,11 +15,12 @@
 struct buffer;
 
 #define NEST_FIELD "json"
-/* The rest goes here when a string in it is longer than NEST_TEXT_MAX or a name cannot be indexed:
- * it is kept, not searched. Tried: OpenSearch 2.19 refuses a flat_object with a path and value
- * above 32,766 bytes, Elasticsearch a flattened name with a NUL. */
+/* The rest goes here when a string in it or the names down to a value are too long for a term, or
+ * a name holds a NUL: it is kept, not searched. Tried: OpenSearch 2.19 refuses a flat_object whose
+ * path and value have more than 32,766 bytes together, Elasticsearch a flattened name with a NUL. */
 #define NEST_FIELD_UNINDEXED "json_unindexed"
-#define NEST_TEXT_MAX 8192
+#define NEST_TEXT_MAX (24 * 1024)
+#define NEST_PATH_MAX (6 * 1024)
 
 /* `object` is one JSON object in one line. Appends it in its new shape, "@timestamp" first, and is
  * true; false, with nothing appended, when it may stay as it is. `out` latches when memory is

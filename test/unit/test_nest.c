@@ -93,8 +93,8 @@ long_texts_long_names_and_nul_names_are_kept_unindexed(void **state)
         assert_true(nest_object(&out, object, (size_t)size));
         assert_int_equal(strstr(buffer_string(&out), "json_unindexed") != NULL, extra);
         buffer_clear(&out);
-        size = snprintf(object, 2 * NEST_TEXT_MAX, "{\"%0*d\":{\"%0*d\":1}}", NEST_TEXT_MAX / 2, 0,
-                        NEST_TEXT_MAX / 2 - 2 + extra, 0);
+        size = snprintf(object, 2 * NEST_TEXT_MAX, "{\"%0*d\":{\"%0*d\":1}}", NEST_PATH_MAX / 2, 0,
+                        NEST_PATH_MAX / 2 - 2 + extra, 0);
         assert_true(nest_object(&out, object, (size_t)size));
         assert_int_equal(strstr(buffer_string(&out), "json_unindexed") != NULL, extra);
         buffer_done(&out);
