@@ -9,6 +9,7 @@
 #include <yajl/yajl_parse.h>
 
 #include "core/assert.h"
+#include "core/buffer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -45,6 +46,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     whole[0] = '"';
     whole[all.written + 1] = '"';
+    struct buffer string;
+    buffer_init(&string, whole_max + 2 + 65536 * ENCODE_GROWTH_MAX);
+    encode_json_string(&string, text, size);
+    ASSERT(!string.failed);
+    ASSERT(string.size == all.written + 2);
+    ASSERT(memcmp(string.bytes, whole, string.size) == 0);
+    buffer_done(&string);
     yajl_handle parser = yajl_alloc(NULL, NULL, NULL); /* checks UTF-8 by default */
     yajl_config(parser, yajl_allow_partial_values, 0);
     ASSERT(yajl_parse(parser, (const unsigned char *)whole, all.written + 2) == yajl_status_ok);

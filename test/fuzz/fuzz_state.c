@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/journal.h"
 #include "agent/state.h"
@@ -29,9 +30,31 @@ parse(const void *bytes, size_t size)
     catalog_done(&catalog);
 }
 
+/* What is put is taken again. */
+static void
+round_trip(const uint8_t *bytes, size_t size)
+{
+    char text[64] = "";
+    char again[sizeof(text)];
+    memcpy(text, bytes, size < sizeof(text) ? size : sizeof(text) - 1);
+    uint64_t number;
+    memcpy(&number, text, sizeof(number));
+    struct buffer payload;
+    buffer_init(&payload, 1024);
+    journal_put_text(&payload, text);
+    journal_put_number(&payload, number, 8);
+    struct journal_fields fields = {(const unsigned char *)payload.bytes, payload.size, false};
+    journal_take_text(&fields, again, sizeof(again));
+    ASSERT(strcmp(text, again) == 0);
+    ASSERT(journal_take_number(&fields, 8) == number);
+    ASSERT(!fields.failed && fields.left == 0);
+    buffer_done(&payload);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
+    round_trip(bytes, size);
     if (size == 0 || bytes[0] % 2 == 0) {
         parse(bytes, size);
         return 0;
