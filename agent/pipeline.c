@@ -249,8 +249,19 @@ on_sweep_blind(sd_event_source *source, uint64_t time_us, void *context)
     uint64_t start_ns = clock_monotonic_ns();
     bool over = sweep_blind(&pipeline->agent);
     uint64_t cost_us = (clock_monotonic_ns() - start_ns) / 1000;
+    if (pipeline->agent.blind_count == 0)
+        return 0; /* the tick sets it again */
     arm(source, pace_next_ms(&pipeline->blind_pace, cost_us, over, SHARE_BLIND, SWEEP_BLIND_MS));
     return 0;
+}
+
+static void
+start_blind_sweep(struct pipeline *pipeline)
+{
+    int enabled = SD_EVENT_OFF;
+    (void)sd_event_source_get_enabled(pipeline->sweep_blind, &enabled);
+    if (enabled == SD_EVENT_OFF && pipeline->agent.blind_count > 0)
+        arm(pipeline->sweep_blind, 0);
 }
 
 /* From the first file, at once. */
@@ -659,6 +670,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     check_topics(pipeline);
     schedule_tick(agent);
     files_tick(agent);
+    start_blind_sweep(pipeline);
     state_sync(agent->state);
     publish(pipeline);
     if (agent->once && !pipeline->stopping && pipeline->discovered && files_all_done(agent))
