@@ -6,14 +6,18 @@ import os
 import random
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from torture import IO, Broker, World, check_all, numbers, rounds
 
-SAMPLES = int(os.environ.get("TAILRACE_TORTURE_SAMPLES", "10"))
-ROUNDS = int(os.environ.get("TAILRACE_TORTURE_ROUNDS", "4"))
+SAMPLES = int(os.environ.get("TAILRACE_TORTURE_SAMPLES", "8"))
+ROUNDS = int(os.environ.get("TAILRACE_TORTURE_ROUNDS", "3"))
+
+
+AT_ONCE = 4     # most of the time is waiting
 
 
 @pytest.fixture
@@ -45,36 +49,48 @@ def test_the_nth_call_fails_at_a_first_start(folder, broker, seed, faults):
     world.write()
     total = world.once(faults, AT=10**9).calls
     assert total > 30, f"only {total} calls of {faults} were seen: does the library work?"
-    for number in numbers(total, SAMPLES, random.Random(seed)):
+
+    def fail(number):
         world = World(folder / f"first{number}", broker, f"first{number}")
         world.write()
         world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
         done = world.once()
         assert done.code == 0, f"after {faults} {number}, seed {seed}: {done.text}"
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(fail, numbers(total, SAMPLES, random.Random(seed))))
     check_all(folder, broker, seed)
 
 
 @pytest.mark.parametrize("faults", ["malloc", IO], ids=["malloc", "io"])
 def test_the_nth_call_fails_in_a_long_life(folder, broker, seed, faults):
-    world = World(folder / "life", broker, "life")
-    world.write()
-    world.once()
-    world.write()
-    total = world.once(faults, AT=10**9).calls
-    for number in numbers(total, SAMPLES, random.Random(seed)):
+    def live(index):
+        world = World(folder / f"life{index}", broker, f"life{index}")
         world.write()
-        world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
-    done = world.once()
-    assert done.code == 0, f"seed {seed}: {done.text}"
+        world.once()
+        world.write()
+        total = world.once(faults, AT=10**9).calls
+        for number in numbers(total, SAMPLES, random.Random(seed))[index::AT_ONCE]:
+            world.write()
+            world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
+        done = world.once()
+        assert done.code == 0, f"seed {seed}: {done.text}"
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(live, range(AT_ONCE)))
     check_all(folder, broker, seed)
 
 
 @pytest.mark.parametrize("faults", ["malloc", IO], ids=["malloc", "io"])
 def test_calls_fail_now_and_then_while_it_runs_and_dies(folder, broker, seed, faults):
-    world = World(folder / "run", broker, "run")
-    world.write()
-    world.once()
-    rounds(world, ROUNDS, faults, 20000, seed)
-    done = world.once()
-    assert done.code == 0, f"seed {seed}: {done.text}"
+    def live(index):
+        world = World(folder / f"run{index}", broker, f"run{index}")
+        world.write()
+        world.once()
+        rounds(world, ROUNDS, faults, 20000, seed + 1000 * index)
+        done = world.once()
+        assert done.code == 0, f"seed {seed}: {done.text}"
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(live, range(AT_ONCE)))
     check_all(folder, broker, seed)

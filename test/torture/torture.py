@@ -58,7 +58,7 @@ class Broker:
         consumer.assign([place for place in places if left[place.partition] > 0])
         left = {partition: end for partition, end in left.items() if end > 0}
         while left:
-            for message in consumer.consume(5000, 10.0):
+            for message in consumer.consume(5000, 0.3):
                 assert not message.error(), message.error()
                 yield message.key().decode(), json.loads(message.value())
                 if message.offset() + 1 >= left.get(message.partition(), 0):
