@@ -44,6 +44,9 @@ class Body:
     durable: bool = False                   # the same, in the agent's state on disk
     wanted: bool = True                     # its name matches the globs
     copied: bool = False                    # another inode carries it: content alone tells
+    deleted: bool = False
+    size: int = 0                           # bytes written
+    spooled: int = 0                        # so many of its lines survive the agent's death
     before: "Body | None" = None            # the life that this inode carried before
     writer: Any = None
 
@@ -83,8 +86,8 @@ class Directory:
         return [number for number, line in enumerate(self.lines)
                 if line.owed and number not in self.arrived]
 
-    def excuse_loss(self, body: Body, why: str) -> None:
-        for number in body.lines:
+    def excuse_loss(self, body: Body, why: str, first: int = 0) -> None:
+        for number in body.lines[first:]:
             if number not in self.arrived and self.lines[number].owed:
                 self.lines[number].owed = False
                 self.lines[number].why = why
@@ -101,9 +104,11 @@ class Directory:
         for body in self.bodies:
             body.durable = body.durable or (clean and body.known)
             body.known = body.durable
+            held = body.seen and body.deleted
             body.seen = False
             if body.path is None:
-                self.excuse_loss(body, "no path led to it when the agent died")
+                body.spooled = len(body.lines) if clean and held else body.spooled
+                self.excuse_loss(body, "no path led to it when the agent died", body.spooled)
             elif not body.wanted and body.log not in self.looked:
                 self.excuse_loss(body, "out of the globs before a first look that was kept")
             elif body.copied:
@@ -114,6 +119,7 @@ class Directory:
     def excuse_unseen(self, body: Body, what: str) -> None:
         """No path leads to it any more: the agent owes it only when it holds it open."""
         body.path = None
+        body.deleted = what == "deleted"
         if not body.seen or not self.agent_runs:
             self.excuse_loss(body, f"{what} before the agent held it")
 
@@ -141,6 +147,10 @@ class Directory:
             if generation is None or entry["state"] != "reading":
                 continue
             body = inodes.get(entry["inode"])
+            gone = self.generations.get(generation)
+            if gone is not None and gone.deleted and entry["size"] == gone.size and \
+                    "unread is in the spool" in entry.get("held", ""):
+                gone.spooled = len(gone.lines)
             if generation not in self.generations:
                 taken = body in self.generations.values() if body and not body.copied else False
                 self.generations[generation] = None if taken else body
@@ -193,8 +203,7 @@ class Directory:
             self.bodies.append(body)
             self.current[log] = body
             body.writer = open(path, "ab", buffering=0)
-            if self.banner:
-                body.writer.write(BANNER)
+            self.write_banner(body)
             if log == "link.log":
                 fresh = self.folder / "fresh-link"
                 os.symlink(path, fresh)
@@ -202,6 +211,11 @@ class Directory:
         elif body.writer is None:
             body.writer = open(body.path, "ab", buffering=0)
         return body
+
+    def write_banner(self, body: Body) -> None:
+        if self.banner:
+            body.writer.write(BANNER)
+            body.size = len(BANNER)
 
     def line(self, body: Body, size: int) -> str:
         number = len(self.lines)
@@ -226,7 +240,7 @@ class Directory:
         block = self.complete(body)
         for _ in range(count):
             block += self.line(body, size).encode() + b"\n"
-        body.writer.write(block)
+        body.size += body.writer.write(block)
 
     def do_append(self, log: str, count: int, size: int = 1) -> None:
         self.write(self.begin(log), count, size)
@@ -242,7 +256,7 @@ class Directory:
         half = text[:len(text) // 2]
         self.fragments[half] = body.lines[-1]
         body.partial = text[len(half):]
-        body.writer.write(half.encode())
+        body.size += body.writer.write(half.encode())
 
     def do_late(self, log: str, count: int) -> None:
         """A writer that still has the rotated file open goes on in it."""
@@ -251,7 +265,7 @@ class Directory:
                 continue
             self.write(body, count, 1)
             if body.path is None and not (body.seen and self.agent_runs):
-                self.excuse_loss(body, "written after no path led to it")
+                self.excuse_loss(body, "written after no path led to it", body.spooled)
 
     def close_old(self, log: str) -> None:
         for body in self.older.get(log, []):
@@ -351,8 +365,7 @@ class Directory:
         body.writer = writer or open(body.path, "ab", buffering=0)
         self.bodies.append(body)
         self.current[log] = body
-        if self.banner:
-            body.writer.write(BANNER)
+        self.write_banner(body)
 
     def do_truncate(self, log: str) -> None:
         if log not in self.current or log == "link.log":
@@ -393,7 +406,7 @@ class Directory:
         fresh = self.folder / "editor"
         shutil.copyfile(self.folder / log, fresh)
         with open(fresh, "ab") as out:
-            out.write(self.complete(body) + self.line(body, 1).encode() + b"\n")
+            body.size += out.write(self.complete(body) + self.line(body, 1).encode() + b"\n")
         os.rename(fresh, self.folder / log)
         body.seen = False
         body.copied = True

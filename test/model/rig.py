@@ -41,11 +41,17 @@ class Rig:
         self.runs = 0
 
     def close(self) -> None:
-        self.broker.send_signal(signal.SIGCONT)
+        self.thaw()
         self.consumer.close()
         self.broker.terminate()
         self.broker.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def freeze(self) -> None:
+        self.broker.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.broker.send_signal(signal.SIGCONT)
 
     def take(self, seconds: float) -> list[tuple[str, dict[str, Any]]]:
         found = []
@@ -93,7 +99,7 @@ class Run:
             raise Finding(f"{finding}{self.story()}") from None
         finally:
             self.agent.end()
-            self.rig.broker.send_signal(signal.SIGCONT)
+            self.rig.thaw()
             self.directory.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -160,10 +166,10 @@ class Run:
         return text.rsplit(")", 1)[1].split()[0] == "T"
 
     def do_away(self) -> None:
-        self.rig.broker.send_signal(signal.SIGSTOP)
+        self.rig.freeze()
 
     def do_back(self) -> None:
-        self.rig.broker.send_signal(signal.SIGCONT)
+        self.rig.thaw()
 
     def do_pause(self, milliseconds: int) -> None:
         time.sleep(milliseconds / 1000)
