@@ -117,10 +117,11 @@ struct batch {
 
 enum file_state {
     FILE_ACTIVE,
-    FILE_IGNORED, /* older than ignore_older */
-    FILE_REFUSED, /* binary, Kafka's own data */
-    FILE_FAILED,  /* cannot be opened or read; tried again */
-    FILE_ENDED,   /* its content is gone; only answers are awaited */
+    FILE_IGNORED,   /* older than ignore_older */
+    FILE_REFUSED,   /* binary, Kafka's own data */
+    FILE_FAILED,    /* cannot be opened or read; tried again */
+    FILE_SUSPENDED, /* maybe a copy: inputs/copies.h */
+    FILE_ENDED,     /* its content is gone; only answers are awaited */
     FILE_STATES,
 };
 
@@ -137,7 +138,7 @@ struct file {
     struct generation *generation; /* NULL unless ACTIVE or ENDED */
     char *path;                    /* owned; where it was listed last */
     enum file_state state;
-    const char *reason; /* literal, for IGNORED and REFUSED */
+    const char *reason; /* literal, for IGNORED, REFUSED and SUSPENDED */
     int error_number;   /* for FAILED */
     int fd;             /* -1: closed */
     uint64_t device, inode;
@@ -169,6 +170,7 @@ struct file {
         uint64_t device, inode;
     } inode_key;
     bool in_path_table, in_inode_table;
+    uint64_t held_since_ms, grown_ms;       /* of SUSPENDED: since when; when it was written last */
     bool busy, blind;                       /* see inputs/account.h, inputs/sweep.h */
     struct file *busy_next, *busy_previous; /* of the agent */
     struct file *blind_next, *blind_previous;
@@ -230,8 +232,9 @@ struct agent {
     uint64_t walk_us;                         /* without inotify; and what its walk took */
     uint64_t forget_at_ms;
 
+    bool truncated;      /* some file was, since the last discovery */
     struct finds *finds; /* of the last discovery, not decided yet; owned by files.c */
-    struct moved *moved; /* paths that were rotated since the last look; owned by match.c */
+    struct moved *moved; /* paths that were rotated since the last look; owned by between.c */
     struct held_files *held_files; /* deleted files; owned by held.c */
 
     char *read_buffer; /* TAIL_SIZE_MAX bytes of overlap, then what is cut */

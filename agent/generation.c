@@ -12,6 +12,7 @@
 
 #include "core/assert.h"
 
+#define ROTATION_BYTES ".-_0123456789TZ" /* what rotation puts behind a name */
 #define CHECKPOINT_UNIT ((uint64_t)1024 * 1024)
 
 struct generation *
@@ -61,6 +62,9 @@ generation_remove(struct catalog *catalog, struct generation *generation)
     if (generation->next != NULL)
         generation->next->previous = generation->previous;
     catalog->count--;
+    for (size_t i = 0; i < STARTS; i++)
+        if (generation->start_known[i])
+            HASH_DELETE(by_start[i], catalog->starts[i], generation);
     free(generation->input);
     free(generation->path);
     free(generation);
@@ -249,20 +253,185 @@ generation_belongs(const struct generation *generation, int fd, uint64_t size)
     return BELONGS_YES;
 }
 
+enum belongs
+generation_last_match(const struct generation *generation, int fd, uint64_t size, uint64_t *offset)
+{
+    char bytes[TAIL_SIZE_MAX];
+    *offset = 0;
+    for (uint32_t i = 0; i < generation->checkpoint_count; i++) {
+        const struct checkpoint *point = &generation->checkpoints[i];
+        if (point->offset > size)
+            continue;
+        size_t tail = point->offset < TAIL_SIZE_MAX ? (size_t)point->offset : TAIL_SIZE_MAX;
+        if (!read_exactly(fd, bytes, tail, point->offset - tail)) {
+            if (errno != 0)
+                return BELONGS_UNKNOWN;
+            continue;
+        }
+        if (generation_hash(bytes, tail) != point->hash)
+            continue;
+        *offset = point->offset;
+        return point->offset > 0 ? BELONGS_YES : BELONGS_NO;
+    }
+    return BELONGS_NO;
+}
+
+bool
+generation_rewind(struct generation *generation, int fd, uint64_t size)
+{
+    uint64_t offset;
+    if (generation_last_match(generation, fd, size, &offset) == BELONGS_UNKNOWN)
+        return false;
+    if (size < generation->head_size) { /* learned again */
+        generation->head_size = 0;
+        generation->head_hash = generation_hash("", 0);
+    }
+    if (offset == generation->committed)
+        return true;
+    uint32_t drop = 0;
+    while (drop < generation->checkpoint_count && generation->checkpoints[drop].offset > offset)
+        drop++;
+    generation->checkpoint_count -= drop;
+    memmove(generation->checkpoints, generation->checkpoints + drop,
+            generation->checkpoint_count * sizeof(generation->checkpoints[0]));
+    if (generation->checkpoint_count == 0 || generation->checkpoints[0].offset != offset) {
+        ASSERT(offset == 0);
+        generation->checkpoint_count = 1;
+        generation->checkpoints[0] = (struct checkpoint){0, generation_hash("", 0)};
+    }
+    generation->committed = offset;
+    generation->cut_count = 0; /* decided for bytes that may be others now: never split a line */
+    generation->changed = true;
+    return true;
+}
+
+static const size_t start_sizes[STARTS] = {START_SIZE_LONG, START_SIZE_SHORT};
+
+void
+generation_know_start(struct catalog *catalog, struct generation *generation, int fd)
+{
+    char bytes[START_SIZE_LONG];
+    if (generation->start_known[0])
+        return;
+    ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
+    size_t size = got > 0 ? (size_t)got : 0;
+    for (size_t i = 0; i < STARTS; i++) {
+        if (generation->start_known[i] || size < start_sizes[i])
+            continue;
+        generation->starts[i] = generation_hash(bytes, start_sizes[i]);
+        HASH_ADD(by_start[i], catalog->starts[i], starts[i], sizeof(generation->starts[i]),
+                 generation);
+        generation->start_known[i] = HASH_ADDED(by_start[i], generation);
+    }
+}
+
+static size_t
+start_index(size_t size)
+{
+    return size >= START_SIZE_LONG ? 0 : 1;
+}
+
+struct generation *
+catalog_starting(const struct catalog *catalog, const char *bytes, size_t size)
+{
+    if (size < START_SIZE_SHORT)
+        return NULL;
+    size_t i = start_index(size);
+    uint64_t key = generation_hash(bytes, start_sizes[i]);
+    struct generation *generation;
+    HASH_FIND(by_start[i], catalog->starts[i], &key, sizeof(key), generation);
+    return generation;
+}
+
+struct generation *
+catalog_starting_like(const struct catalog *catalog, const struct generation *generation)
+{
+    struct generation *first = NULL;
+    if (generation->start_known[0])
+        HASH_FIND(by_start[0], catalog->starts[0], &generation->starts[0],
+                  sizeof(generation->starts[0]), first);
+    return first;
+}
+
+struct generation *
+catalog_next_starting(const struct generation *generation, size_t size)
+{
+    size_t i = start_index(size);
+    const struct UT_hash_handle *at = &generation->by_start[i];
+    while ((at = at->hh_next) != NULL) {
+        struct generation *other =
+            (void *)((char *)(uintptr_t)at - offsetof(struct generation, by_start[0]) -
+                     i * sizeof(*at));
+        if (other->starts[i] == generation->starts[i])
+            return other;
+    }
+    return NULL;
+}
+
+/* Where the name begins in a path. */
+static size_t
+folder_size(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? 0 : (size_t)(slash - path) + 1;
+}
+
+static bool
+share_folder(const char *path, const char *other)
+{
+    size_t size = folder_size(path);
+    return size == folder_size(other) && strncmp(path, other, size) == 0;
+}
+
+bool
+name_is_rotated(const char *path, const char *rotated)
+{
+    size_t size = strlen(path);
+    if (!share_folder(path, rotated) || strncmp(path, rotated, size) != 0 || rotated[size] == '\0')
+        return false;
+    return strspn(rotated + size, ROTATION_BYTES) == strlen(rotated + size);
+}
+
+bool
+name_is_related(const char *path, const char *other)
+{
+    size_t folder = folder_size(path);
+    size_t stem = strcspn(path + folder, ".");
+    return stem > 0 && share_folder(path, other) &&
+           strncmp(path + folder, other + folder, stem) == 0;
+}
+
+/* By inode; TIE_NONE when it says nothing. */
+static enum tie
+inode_tie(const struct generation *generation, const struct stat *about, int64_t birth_ns)
+{
+    if (generation->device != (uint64_t)about->st_dev ||
+        generation->inode != (uint64_t)about->st_ino)
+        return TIE_NONE;
+    bool same_birth = birth_ns != 0 && birth_ns == generation->birth_ns;
+    if (generation->head_size == 0) /* without content a reused inode proves nothing */
+        return same_birth ? TIE_EMPTY : TIE_NONE;
+    if (!same_birth && birth_ns != 0 && generation->birth_ns != 0)
+        return TIE_NONE;
+    if ((uint64_t)about->st_size < generation->committed && !generation->lost_power)
+        return TIE_SHORT; /* it was truncated */
+    return same_birth ? TIE_BIRTH : TIE_INODE;
+}
+
 enum tie
 generation_tie(const struct generation *generation, const struct stat *about, int64_t birth_ns,
                const char *path)
 {
-    if (generation->device == (uint64_t)about->st_dev &&
-        generation->inode == (uint64_t)about->st_ino) {
-        if (birth_ns != 0 && birth_ns == generation->birth_ns)
-            return TIE_BIRTH;
-        /* Without content a reused inode proves nothing: an empty head matches every file. */
-        if (generation->head_size > 0 && (birth_ns == 0 || generation->birth_ns == 0))
-            return TIE_INODE;
-    }
+    enum tie tie = inode_tie(generation, about, birth_ns);
+    if (tie != TIE_NONE)
+        return tie;
     if (generation->committed < CONTENT_SIZE_MIN)
-        return TIE_NONE;
+        return generation->committed == 0 && generation->head_size > 0 && path != NULL &&
+                       name_is_rotated(generation->path, path)
+                   ? TIE_WEAK
+                   : TIE_NONE;
+    if ((uint64_t)about->st_size < generation->committed)
+        return TIE_SHORT;
     return path != NULL && strcmp(generation->path, path) == 0 ? TIE_PATH : TIE_CONTENT;
 }
 

@@ -13,6 +13,7 @@
 
 #include "core/err.h"
 #include "core/event_id.h"
+#include "core/hash.h"
 
 #define HEAD_SIZE_MAX 1024  /* bytes that tell one file from another: banners are shorter */
 #define TAIL_SIZE_MAX 64    /* bytes before a position that are checked with each read */
@@ -34,6 +35,11 @@ struct parts {
     uint64_t from, to;
     uint32_t size; /* 0: there is no such event */
 };
+
+/* Lives are found by their first bytes: so many of them, and where a file has fewer, so few. */
+#define STARTS 2
+#define START_SIZE_LONG 64
+#define START_SIZE_SHORT 16
 
 struct file;
 
@@ -66,11 +72,15 @@ struct generation {
     bool lost_power;     /* the host did, after it was written: its file's end may be another */
     const char *origin; /* how it came to its file, a reason of METRIC_GENERATIONS; NULL: as ever */
     const char *gone;   /* how it came to have no file: "vanished", "truncated", …; a literal */
+    uint64_t starts[STARTS]; /* hashes of the first bytes, where the content is so long */
+    bool start_known[STARTS];
+    UT_hash_handle by_start[STARTS];
     struct generation *next, *previous;
 };
 
 struct catalog {
     struct generation *first;
+    struct generation *starts[STARTS]; /* uthash tables: equal keys stand in one */
     size_t count;
 };
 
@@ -109,10 +119,38 @@ enum belongs {
  * checkpoint that fits into it, are compared. */
 enum belongs generation_belongs(const struct generation *generation, int fd, uint64_t size);
 
-/* How strongly a file that carries the content is tied to the generation: greater is better, 0
- * is not at all. The order of notes in docs: inode with birth time, inode, path, content alone. */
-enum tie { TIE_NONE, TIE_CONTENT, TIE_PATH, TIE_INODE, TIE_BIRTH };
+/* Some of what was committed is not in the file of `size` bytes, or not as it was: the life goes on
+ * from its last checkpoint that is, 0 at worst. False when it cannot be read. */
+bool generation_rewind(struct generation *generation, int fd, uint64_t size);
+/* The greatest checkpoint that is in the file as it was; 0: none. */
+enum belongs generation_last_match(const struct generation *generation, int fd, uint64_t size,
+                                   uint64_t *offset);
+
+/* Looks at its first bytes: it is found by them from now on. */
+void generation_know_start(struct catalog *catalog, struct generation *generation, int fd);
+/* The first life that is known to begin with these bytes, then the next; NULL: none. */
+struct generation *catalog_starting(const struct catalog *catalog, const char *bytes, size_t size);
+struct generation *catalog_starting_like(const struct catalog *catalog,
+                                         const struct generation *generation);
+struct generation *catalog_next_starting(const struct generation *generation, size_t size);
+
+/* How strongly a file is tied to the life whose content it seems to carry: greater is better. */
+enum tie {
+    TIE_NONE,
+    TIE_WEAK,    /* nothing was acknowledged yet: its beginning, and a name made by rotation */
+    TIE_EMPTY,   /* the inode, of a life of which no byte was ever seen */
+    TIE_SHORT,   /* a part of what was acknowledged, and nothing more */
+    TIE_CONTENT, /* nothing but the content */
+    TIE_PATH,
+    TIE_INODE,
+    TIE_BIRTH, /* inode and its time of birth */
+};
 enum tie generation_tie(const struct generation *generation, const struct stat *about,
                         int64_t birth_ns, const char *path);
+
+/* A name as rotation makes them: the old one and then digits, dots, dashes. */
+bool name_is_rotated(const char *path, const char *rotated);
+/* In one folder, and the other's name begins like the path's does up to its first dot. */
+bool name_is_related(const char *path, const char *other);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "agent/cutter.h"
 #include "agent/delivery.h"
+#include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
 #include "agent/state.h"
 #include "core/assert.h"
@@ -407,12 +408,33 @@ read_chunk(struct agent *agent, struct file *file, struct chunk *chunk, size_t *
     return READ_MORE;
 }
 
+bool
+reader_is_same(const struct file *file)
+{
+    char tail[TAIL_SIZE_MAX];
+    struct generation head = *file->generation;
+    head.checkpoint_count = 0;
+    int fd = file->fd < 0 ? reader_open(file->path) : file->fd;
+    if (fd < 0)
+        return true;
+    size_t size = file->read < TAIL_SIZE_MAX ? (size_t)file->read : TAIL_SIZE_MAX;
+    ssize_t got = pread(fd, tail, size, (off_t)(file->read - size));
+    bool same =
+        got < 0 || (got == (ssize_t)size && generation_hash(tail, size) == file->read_hash &&
+                    generation_belongs(&head, fd, UINT64_MAX) != BELONGS_NO);
+    if (file->fd < 0)
+        (void)close(fd);
+    return same;
+}
+
 static enum read_outcome
 check_before(struct agent *agent, struct file *file, struct err *err)
 {
     if (file->fd < 0 && !file_open(agent, file)) {
         if (errno == EMFILE && agent->records_waiting > 0)
             return READ_BLOCKED;
+        if (errno == EBADMSG)
+            return READ_CHANGED;
         if (errno == ESTALE)
             (void)err_set(err, ERR_RETRY, 0, "'%.300s' is another file now", file->path);
         else
@@ -424,9 +446,48 @@ check_before(struct agent *agent, struct file *file, struct err *err)
     file->last_read_ms = now_ms;
     if (!paused && file->generation->head_size > 0)
         return READ_MORE;
+    if (file->generation->head_size == 0 && copies_hold_first_bytes(agent, file))
+        return READ_WAITING;
     if (generation_grow_head(file->generation, file->fd, file->size, err))
         return READ_MORE;
     return err->action == ERR_REJECT ? READ_CHANGED : READ_FAILED;
+}
+
+/* A writer that does not append goes on at its old offset after a truncation: the file begins with
+ * zeros, often many and not on the disk. No line begins with one, so they are passed over, decided
+ * by the bytes alone. READ_MORE with `*passed`: what is behind them can be read. */
+static enum read_outcome
+pass_zeros(struct agent *agent, struct file *file, bool *passed, struct err *err)
+{
+    char first;
+    *passed = true;
+    if (file->read > 0 || pread(file->fd, &first, 1, 0) != 1 || first != '\0')
+        return READ_MORE;
+    *passed = false;
+    off_t data = lseek(file->fd, (off_t)file->scanned, SEEK_DATA);
+    if (data > 0 && (uint64_t)data > file->scanned)
+        file->scanned = (uint64_t)data;
+    ssize_t got = pread(file->fd, agent->read_buffer, READ_SIZE, (off_t)file->scanned);
+    if (got < 0) {
+        (void)err_errno(err, ERR_RETRY, errno, "read '%.300s'", file->path);
+        return READ_FAILED;
+    }
+    ssize_t zeros = 0;
+    while (zeros < got && agent->read_buffer[zeros] == '\0')
+        zeros++;
+    file->scanned += (uint64_t)zeros;
+    if (zeros == got)
+        return got == READ_SIZE ? READ_MORE : READ_IDLE;
+    static const char zero[TAIL_SIZE_MAX];
+    size_t tail = file->scanned < TAIL_SIZE_MAX ? (size_t)file->scanned : TAIL_SIZE_MAX;
+    generation_commit(file->generation, file->scanned, generation_hash(zero, tail));
+    metrics_add(
+        agent->metrics,
+        metrics_series(agent->metrics, METRIC_SKIPPED_BYTES, file->input->name, "zeros", NULL),
+        file->scanned);
+    reader_seek(file, file->generation->committed, file->generation->checkpoints[0].hash);
+    *passed = true;
+    return READ_MORE;
 }
 
 /* The end of the file is the end of its last line: durable first, then cut. */
@@ -453,7 +514,10 @@ reader_turn(struct agent *agent, struct file *file, int32_t partition, struct la
     if (file->generation->durable_at > state_durable(agent->state))
         return READ_WAITING;
     enum read_outcome outcome = check_before(agent, file, err);
-    if (outcome != READ_MORE)
+    bool passed = true;
+    if (outcome == READ_MORE)
+        outcome = pass_zeros(agent, file, &passed, err);
+    if (outcome != READ_MORE || !passed)
         return outcome;
     if (!probe(agent, file, err, &outcome))
         return outcome;

@@ -25,6 +25,10 @@ bool reader_render_input(struct input *input, struct err *err) MUST_CHECK;
 /* A file opened for reading that cannot block or change anything. -1 with errno. */
 int reader_open(const char *path);
 
+/* Does the file still hold what was read of it last, and its beginning? True when nobody can
+ * look. */
+bool reader_is_same(const struct file *file);
+
 /* Sets where reading goes on: the hash of the bytes before must be known. */
 void reader_seek(struct file *file, uint64_t offset, uint64_t hash);
 

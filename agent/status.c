@@ -11,6 +11,7 @@
 #include "agent/explain.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/held.h"
+#include "agent/inputs/match.h"
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/http.h"
@@ -19,7 +20,8 @@
 #define PAGE_FILES_MAX 50
 #define EXPLAIN_SIZE_MAX ((size_t)1024 * 1024)
 
-static const char *const state_names[] = {"reading", "ignored", "refused", "failed", "ended"};
+static const char *const state_names[] = {"reading", "ignored",   "refused",
+                                          "failed",  "suspended", "ended"};
 
 static const char *
 file_reason(const struct agent *agent, const struct file *file)
@@ -97,6 +99,10 @@ file_json(const struct agent *agent, const struct file *file, struct buffer *out
     buffer_format(out, ",\"listed\":%s,\"deleted\":%s,", file->listed ? "true" : "false",
                   file->deleted ? "true" : "false");
     json_text(out, "reason", file_reason(agent, file));
+    if (generation != NULL) {
+        buffer_text(out, ",");
+        json_text(out, "life", match_story(generation->origin));
+    }
     if (held_reason(file) != NULL) {
         buffer_text(out, ",");
         json_text(out, "held", held_reason(file));

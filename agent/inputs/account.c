@@ -86,8 +86,8 @@ static bool
 is_busy(const struct agent *agent, const struct file *file)
 {
     const struct generation *generation = file->generation;
-    if (file->state == FILE_ENDED || file->first != NULL || file->queued || file->failed ||
-        file->refused_wait_ms != 0 || file->error_number != 0)
+    if (file->state == FILE_ENDED || file->state == FILE_SUSPENDED || file->first != NULL ||
+        file->queued || file->failed || file->refused_wait_ms != 0 || file->error_number != 0)
         return true;
     if (file->state != FILE_ACTIVE)
         return false;

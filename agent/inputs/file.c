@@ -259,6 +259,50 @@ file_replace(struct agent *agent, struct file *file, const struct stat *about, i
     file_seen(agent, file, about);
 }
 
+void
+file_revive(struct agent *agent, struct file *file, const struct stat *about, int fd,
+            const char *path)
+{
+    ASSERT(file->state == FILE_ENDED);
+    ASSERT(file->fd < 0);
+
+    leave_inode_table(agent, file);
+    file->state = FILE_ACTIVE;
+    file->fd = fd;
+    note_opened(agent, file);
+    file->device = file->inode_key.device = (uint64_t)about->st_dev;
+    file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
+    HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
+    file->in_inode_table = HASH_ADDED(by_inode, file);
+    file->generation->gone = NULL;
+    file->generation->searched = false;
+    generation_seen(file->generation, about, generation_birth_ns(fd));
+    if (path == NULL || !file_rename(agent, file, path))
+        state_put_generation(agent->state, file->generation);
+    file->size = (uint64_t)about->st_size;
+    file->modified_ns = stat_modified_ns(about);
+    account_touch(agent, file);
+    schedule_file(agent, file);
+}
+
+void
+file_keep(struct agent *agent, struct file *file, int fd)
+{
+    ASSERT(file->fd < 0);
+
+    file->fd = fd;
+    note_opened(agent, file);
+}
+
+void
+file_settle_descriptor(struct agent *agent, struct file *file, bool listed)
+{
+    if (!listed)
+        file_unlist(agent, file);
+    else if (agent->open_count > agent->open_max)
+        file_close(agent, file);
+}
+
 /* Makes room for one more descriptor. What is under way keeps its own: should it be renamed,
  * nothing else leads to it. */
 static void
@@ -292,11 +336,14 @@ file_open(struct agent *agent, struct file *file)
         return false;
     note_opened(agent, file);
     struct stat about;
-    if (fstat(file->fd, &about) == 0 && (uint64_t)about.st_dev == file->device &&
-        (uint64_t)about.st_ino == file->inode)
+    bool same = fstat(file->fd, &about) == 0 && (uint64_t)about.st_dev == file->device &&
+                (uint64_t)about.st_ino == file->inode;
+    int64_t birth_ns = same ? generation_birth_ns(file->fd) : 0;
+    int64_t known_ns = file->generation == NULL ? 0 : file->generation->birth_ns;
+    if (same && (birth_ns == 0 || known_ns == 0 || birth_ns == known_ns))
         return true;
     file_close(agent, file);
-    errno = ESTALE; /* another file has the path now */
+    errno = same ? EBADMSG : ESTALE; /* another file has the path now */
     return false;
 }
 
@@ -318,8 +365,14 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
         files_changed(agent, file);
         return;
     }
-    if (size < file->scanned)
+    if (size < file->size) {
+        if (!reader_is_same(file)) {
+            files_changed(agent, file);
+            return;
+        }
+        files_count_lost(agent, file, file->size - size, "shorter"); /* its end was cut off */
         file->scanned = file->read;
+    }
     file->size = size;
     file->generation->size = size;
     if (size > file->generation->committed && file->behind_since_ms == 0)

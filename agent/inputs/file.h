@@ -21,9 +21,18 @@ void file_replace(struct agent *agent, struct file *file, const struct stat *abo
 uint64_t file_lag(const struct file *file);
 /* As people see it: one that is read, but cannot be now, has failed. */
 enum file_state file_shown_state(const struct file *file);
+/* Its content is found in another file, open as `fd`, which it takes; it was ENDED. `path`: where,
+ * NULL: under a name that is not listed. */
+void file_revive(struct agent *agent, struct file *file, const struct stat *about, int fd,
+                 const char *path);
+/* Of a file that is held back: it keeps the descriptor. */
+void file_keep(struct agent *agent, struct file *file, int fd);
+/* A file that its path leads to is opened again at its turn; others only have the descriptor. */
+void file_settle_descriptor(struct agent *agent, struct file *file, bool listed);
 void file_close(struct agent *agent, struct file *file);
 /* Opens it by its path again; others are closed for it when too many are open. False with errno:
- * EMFILE when all of those are needed, ESTALE when another file has the path. */
+ * EMFILE when all of those are needed, ESTALE when another file has the path, EBADMSG when
+ * another file has even the inode. */
 bool file_open(struct agent *agent, struct file *file);
 
 struct file *file_by_path(const struct agent *agent, const char *path);

@@ -12,6 +12,9 @@
 
 #include "agent/delivery.h"
 #include "agent/inputs/account.h"
+#include "agent/inputs/between.h"
+#include "agent/inputs/births.h"
+#include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/glob.h"
 #include "agent/inputs/held.h"
@@ -32,8 +35,9 @@
 #define FORGET_EVERY_MS ((uint64_t)600 * 1000)
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
 
-#define SHOWN_STATES 4 /* of enum file_state; ended files are nobody's */
-static const char *const state_names[SHOWN_STATES] = {"reading", "ignored", "refused", "failed"};
+#define SHOWN_STATES 5 /* of enum file_state; ended files are nobody's */
+static const char *const state_names[SHOWN_STATES] = {"reading", "ignored", "refused", "failed",
+                                                      "suspended"};
 
 /* --- inputs --- */
 
@@ -94,9 +98,12 @@ add_zeros(struct metrics *metrics, const char *input)
     static const char *const losses[] = {"deleted",  "truncated",        "shorter",
                                          "vanished", "held_deleted_max", "compressed"};
     static const char *const refusals[] = {"binary", "own_data"};
-    static const char *const lives[] = {"new", "truncated", "ambiguous"};
+    static const char *const lives[] = {"new",       "truncated", "renamed",      "copied",
+                                        "replaced",  "ambiguous", "inode_reused", "own_after_grace",
+                                        "power_cut", "foreign"};
     for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++)
         (void)metrics_series(metrics, METRIC_LOST_BYTES, input, losses[i], NULL);
+    (void)metrics_series(metrics, METRIC_SKIPPED_BYTES, input, "zeros", NULL);
     for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
         (void)metrics_series(metrics, METRIC_REFUSED_FILES, input, refusals[i], NULL);
     for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++)
@@ -267,10 +274,24 @@ fails_again(struct file *file, const struct stat *about)
     return true;
 }
 
+/* It is held back: match.c decides once more. */
+static void
+find_again(struct agent *agent, struct file *file, const struct stat *about)
+{
+    file->round = agent->round;
+    struct find *find = finds_add(agent->finds, file->path, file->input, about);
+    if (find != NULL)
+        find->listed = input_matches(file->input->options, file->path);
+}
+
 /* The path is known with this inode. True when nothing more is to be decided. */
 static bool
 seen_again(struct agent *agent, struct file *file, const struct stat *about)
 {
+    if (file->state == FILE_SUSPENDED) {
+        find_again(agent, file, about);
+        return true;
+    }
     bool again = (file->state == FILE_FAILED && !fails_again(file, about)) ||
                  (file->state == FILE_IGNORED && stat_modified_ns(about) != file->modified_ns) ||
                  (file->state == FILE_REFUSED && (uint64_t)about->st_size < file->size);
@@ -295,12 +316,17 @@ known_elsewhere(struct agent *agent, struct file *other, const char *path)
         return true; /* two paths, one inode: read once */
     if (other->first != NULL && other->state != FILE_ACTIVE)
         return true; /* its input let it go: whoever wants it goes on behind its last answers */
+    if (other->state == FILE_SUSPENDED && file_by_path(agent, path) == NULL &&
+        fstat(other->fd, &about) == 0 && file_rename(agent, other, path)) {
+        find_again(agent, other, &about);
+        return true;
+    }
     if (other->state != FILE_ACTIVE) {
         file_free(agent, other);
         return false;
     }
     other->round = agent->round;
-    match_note_moved(agent, other->path, other->input, other->modified_ns);
+    between_note(agent, other->path, other->input, other->modified_ns);
     (void)file_rename(agent, other, path); /* failed: again at the next discovery */
     return true;
 }
@@ -411,7 +437,7 @@ discovered_file(void *context, const struct glob_found *found)
     if (file != NULL) { /* the path has another inode now */
         if (goes_on_in_copy(agent, file, path))
             return;
-        match_note_moved(agent, path, file->input, file->modified_ns);
+        between_note(agent, path, file->input, file->modified_ns);
         path_was_taken(agent, file);
     }
     if (agent->own_log_inode == (uint64_t)about.st_ino && agent->own_log_inode != 0 &&
@@ -445,11 +471,16 @@ check_unseen(struct agent *agent, struct file *file)
     if (!there && errno != ENOENT && errno != ENOTDIR)
         return;
     if (there && (uint64_t)about.st_ino == file->inode && (uint64_t)about.st_dev == file->device) {
-        file_seen(agent, file, &about);
+        if (file->state == FILE_SUSPENDED)
+            find_again(agent, file, &about);
+        else
+            file_seen(agent, file, &about);
         return;
     }
-    match_note_moved(agent, file->path, file->input, file->modified_ns);
+    between_note(agent, file->path, file->input, file->modified_ns);
     file_unlist(agent, file);
+    if (file->state == FILE_SUSPENDED && births_begin_held(agent, file))
+        file_unlist(agent, file);
     if (file->state != FILE_ACTIVE) {
         if (file->first == NULL)
             file_free(agent, file);
@@ -540,7 +571,7 @@ bool
 files_hint(struct agent *agent, const char *path)
 {
     struct file *file = file_by_path(agent, path);
-    if (file != NULL && file->state == FILE_IGNORED)
+    if (file != NULL && (file->state == FILE_IGNORED || file->state == FILE_SUSPENDED))
         agent->rediscover(agent); /* written again: it may be wanted now */
     if (file == NULL || file->state != FILE_ACTIVE)
         return file != NULL && file->state == FILE_REFUSED;
@@ -596,6 +627,7 @@ files_changed(struct agent *agent, struct file *file)
     schedule_remove(agent, file);
     /* This inode carries another life now. Should a sibling have the old content, it is found
      * there; else what was known of it is counted by whoever looks for it. */
+    agent->truncated = true;
     generation->size = file->size;
     generation->gone = "truncated";
     generation->inode = 0;
@@ -733,6 +765,8 @@ tick_file(struct agent *agent, struct file *file, uint64_t now_ms)
         files_settled(agent, file);
         return;
     }
+    if (file->state == FILE_SUSPENDED && copies_are_due(file, now_ms))
+        agent->rediscover(agent);
     if (file->state != FILE_ACTIVE)
         return;
     if (!file->listed && file->fd >= 0) {
@@ -789,6 +823,7 @@ files_all_done(struct agent *agent)
                      (file->queued || file->first != NULL ||
                       file->generation->durable_at > state_durable(agent->state)));
         busy |= open;
+        done &= file->state != FILE_SUSPENDED;
         done &= !open && (file->state != FILE_ACTIVE || file->generation->committed >= file->size);
     }
     for (struct file *file = agent->busy; file != NULL && !busy; file = file->busy_next)

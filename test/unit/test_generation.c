@@ -150,7 +150,7 @@ little_committed_content_is_never_enough(void **unused)
 {
     (void)unused;
     struct world world;
-    struct stat about = {.st_dev = 1, .st_ino = 2};
+    struct stat about = {.st_dev = 1, .st_ino = 2, .st_size = 8192};
     world_init(&world, CONTENT_SIZE_MIN - 1);
     world.generation->device = 1;
     world.generation->inode = 3;
@@ -174,6 +174,90 @@ inode_ties_more_with_its_birth_and_not_at_all_with_another(void **unused)
     assert_int_equal(generation_tie(world.generation, &about, 5, "/x"), TIE_BIRTH);
     assert_int_equal(generation_tie(world.generation, &about, 6, "/x"), TIE_NONE);
     assert_int_equal(generation_tie(world.generation, &about, 0, "/x"), TIE_INODE);
+    world_done(&world);
+}
+
+static void
+file_shorter_than_what_was_committed_is_tied_least(void **unused)
+{
+    (void)unused;
+    struct world world;
+    struct stat about = {.st_dev = 1, .st_ino = 2, .st_size = 4095};
+    world_init(&world, 4096);
+    world.generation->device = 1;
+    world.generation->inode = 2;
+    world.generation->birth_ns = 5;
+    assert_int_equal(generation_tie(world.generation, &about, 5, "/var/log/a.log"), TIE_SHORT);
+    assert_int_equal(generation_tie(world.generation, &about, 6, "/var/log/a.log"), TIE_SHORT);
+    world.generation->lost_power = true; /* its end was lost with the page cache */
+    assert_int_equal(generation_tie(world.generation, &about, 5, "/var/log/a.log"), TIE_BIRTH);
+    world_done(&world);
+}
+
+static void
+life_without_acknowledgement_is_known_by_its_head_and_a_rotated_name(void **unused)
+{
+    (void)unused;
+    struct world world;
+    struct stat about = {.st_dev = 1, .st_ino = 2, .st_size = 8192};
+    world_init(&world, 0);
+    assert_int_equal(generation_tie(world.generation, &about, 5, "/var/log/a.log.1"), TIE_WEAK);
+    assert_int_equal(generation_tie(world.generation, &about, 5, "/var/log/a.log"), TIE_NONE);
+    assert_int_equal(generation_tie(world.generation, &about, 5, "/var/old/a.log.1"), TIE_NONE);
+    assert_int_equal(generation_tie(world.generation, &about, 5, "/var/log/a.log.gz"), TIE_NONE);
+    world_done(&world);
+}
+
+static void
+life_goes_back_to_its_last_checkpoint_that_is_in_the_file(void **unused)
+{
+    (void)unused;
+    struct world world;
+    world_init(&world, 2048);
+    commit(&world, 4096);
+    commit(&world, 6144);
+    assert_true(generation_add_cut(world.generation, 7000));
+    assert_true(generation_rewind(world.generation, world.fd, 8192)); /* all is there */
+    assert_int_equal(world.generation->committed, 6144);
+    assert_int_equal(world.generation->cut_count, 1);
+    assert_int_equal(pwrite(world.fd, "?", 1, 6143), 1);
+    assert_true(generation_rewind(world.generation, world.fd, 8192));
+    assert_int_equal(world.generation->committed, 4096);
+    assert_int_equal(world.generation->cut_count, 0);
+    assert_true(generation_rewind(world.generation, world.fd, 3000));
+    assert_int_equal(world.generation->committed, 2048);
+    assert_int_equal(world.generation->head_size, HEAD_SIZE_MAX);
+    assert_true(generation_rewind(world.generation, world.fd, 100));
+    assert_int_equal(world.generation->committed, 0);
+    assert_int_equal(world.generation->checkpoint_count, 1);
+    assert_int_equal(world.generation->head_size, 0);
+    world_done(&world);
+}
+
+static void
+lives_are_found_by_their_first_bytes(void **unused)
+{
+    (void)unused;
+    struct world world;
+    world_init(&world, 0);
+    struct generation *other = generation_new(&world.catalog, "input", "/other");
+    struct generation *third = generation_new(&world.catalog, "input", "/third");
+    int fd = temporary("something else, which is long enough to be known by its first bytes", 67);
+    generation_know_start(&world.catalog, world.generation, world.fd);
+    generation_know_start(&world.catalog, other, world.fd);
+    generation_know_start(&world.catalog, third, fd);
+    const struct generation *first = catalog_starting(&world.catalog, world.text, 100);
+    const struct generation *second = catalog_next_starting(first, 100);
+    assert_true((first == world.generation && second == other) ||
+                (first == other && second == world.generation));
+    assert_null(catalog_next_starting(second, 100));
+    assert_non_null(catalog_starting(&world.catalog, world.text, START_SIZE_SHORT));
+    assert_null(catalog_starting(&world.catalog, world.text, START_SIZE_SHORT - 1));
+    assert_null(catalog_starting(&world.catalog, world.text + 1, 100));
+    generation_remove(&world.catalog, other);
+    assert_ptr_equal(catalog_starting(&world.catalog, world.text, 100), world.generation);
+    assert_null(catalog_next_starting(world.generation, 100));
+    (void)close(fd);
     world_done(&world);
 }
 
@@ -228,6 +312,10 @@ main(void)
         cmocka_unit_test(head_grows_and_notices_other_bytes),
         cmocka_unit_test(little_committed_content_is_never_enough),
         cmocka_unit_test(inode_ties_more_with_its_birth_and_not_at_all_with_another),
+        cmocka_unit_test(file_shorter_than_what_was_committed_is_tied_least),
+        cmocka_unit_test(life_without_acknowledgement_is_known_by_its_head_and_a_rotated_name),
+        cmocka_unit_test(life_goes_back_to_its_last_checkpoint_that_is_in_the_file),
+        cmocka_unit_test(lives_are_found_by_their_first_bytes),
         cmocka_unit_test(checkpoints_thin_out_and_keep_the_newest),
         cmocka_unit_test(cuts_are_kept_until_they_are_committed),
     };

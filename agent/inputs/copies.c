@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* copies.c: see copies.h. */
+#include "agent/inputs/copies.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/inputs/account.h"
+#include "agent/inputs/between.h"
+#include "agent/inputs/file.h"
+#include "agent/inputs/files.h"
+#include "agent/reader.h"
+#include "agent/schedule.h"
+#include "agent/state.h"
+#include "core/clock.h"
+
+/* A rotator truncates right after the copy; cp itself pauses for less, also on a busy disk. */
+#define COPY_GRACE_MS 5000
+/* A copy grows at least so fast: else two programs that write the same lines, slowly and for
+ * ever, would be held back for ever. Slower disks are no place for copies of large files. */
+#define COPY_BYTES_PER_MS 1000
+/* Files with the same first 64 bytes that are read for a comparison: more of them share a banner,
+ * and it says nothing. */
+#define COMPARED_MAX 64
+
+/* What is compared with others. */
+struct candidate {
+    int fd;
+    uint64_t size;
+    char head[HEAD_SIZE_MAX];
+    size_t head_size;
+    const char *path;
+};
+
+static bool
+candidate_read(struct candidate *candidate, int fd, uint64_t size, const char *path)
+{
+    candidate->fd = fd;
+    candidate->size = size;
+    candidate->path = path;
+    ssize_t got = pread(fd, candidate->head, sizeof(candidate->head), 0);
+    candidate->head_size = got < 0 ? 0 : (size_t)got;
+    return candidate->head_size >= START_SIZE_SHORT && size >= candidate->head_size;
+}
+
+static int
+open_original(const struct file *file, bool *opened)
+{
+    struct stat about;
+    *opened = file->fd < 0;
+    int fd = *opened ? reader_open(file->path) : file->fd;
+    if (*opened && fd >= 0 &&
+        (fstat(fd, &about) != 0 || (uint64_t)about.st_ino != file->inode ||
+         (uint64_t)about.st_dev != file->device)) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Are the candidate's bytes the first ones of the open original? Its head and its end are
+ * compared. */
+static bool
+is_beginning(const struct candidate *candidate, int original)
+{
+    char head[HEAD_SIZE_MAX];
+    char ends[2][TAIL_SIZE_MAX];
+    size_t size = candidate->size < TAIL_SIZE_MAX ? (size_t)candidate->size : TAIL_SIZE_MAX;
+    off_t at = (off_t)(candidate->size - size);
+    return pread(original, head, candidate->head_size, 0) == (ssize_t)candidate->head_size &&
+           memcmp(head, candidate->head, candidate->head_size) == 0 &&
+           pread(original, ends[0], size, at) == (ssize_t)size &&
+           pread(candidate->fd, ends[1], size, at) == (ssize_t)size &&
+           memcmp(ends[0], ends[1], size) == 0;
+}
+
+/* Is the candidate a copy, whole or not, of what the life's file holds, or held a moment ago? */
+static bool
+is_copy_of(const struct candidate *candidate, const struct generation *generation)
+{
+    const struct file *file = generation->file;
+    bool belongs = generation_belongs(generation, candidate->fd, candidate->size) == BELONGS_YES;
+    if (file == NULL)
+        return belongs && generation->gone != NULL;
+    if (file->state != FILE_ACTIVE)
+        return belongs;
+    struct stat about;
+    bool opened;
+    int fd = open_original(file, &opened);
+    bool copy = false;
+    if (fd >= 0 && fstat(fd, &about) == 0) {
+        copy = (uint64_t)about.st_size >= candidate->size && is_beginning(candidate, fd);
+        /* It may have been truncated, and written again, just now. */
+        if (!copy && belongs)
+            copy = generation_belongs(generation, fd, (uint64_t)about.st_size) == BELONGS_NO;
+    }
+    if (opened && fd >= 0)
+        (void)close(fd);
+    return copy;
+}
+
+/* Does somebody hold the content that the candidate has? Not the one that had its path: what a
+ * path is given after a rotation is no copy. */
+static bool
+has_original(const struct agent *agent, const struct candidate *candidate,
+             const struct generation *own)
+{
+    unsigned compared = 0;
+    uint32_t hashed_size = 0;
+    uint64_t hash = 0;
+    struct generation *at =
+        catalog_starting(&agent->catalog, candidate->head, candidate->head_size);
+    if (at != NULL && between_is_noted(agent, candidate->path))
+        return false;
+    for (; at != NULL; at = catalog_next_starting(at, candidate->head_size)) {
+        if (at == own || strcmp(at->path, candidate->path) == 0)
+            continue;
+        if (at->head_size != hashed_size && at->head_size <= candidate->head_size) {
+            hashed_size = at->head_size;
+            hash = generation_hash(candidate->head, hashed_size);
+        }
+        if (at->head_size == hashed_size && at->head_hash != hash && hashed_size > 0)
+            continue;
+        if (++compared > COMPARED_MAX)
+            return false;
+        if (is_copy_of(candidate, at))
+            return true;
+    }
+    return false;
+}
+
+bool
+copies_are_due(const struct file *file, uint64_t now_ms)
+{
+    return now_ms - file->grown_ms >= COPY_GRACE_MS ||
+           now_ms - file->held_since_ms >= COPY_GRACE_MS + file->size / COPY_BYTES_PER_MS;
+}
+
+/* Was it written since the last look? */
+static void
+note_growth(struct file *file, const struct stat *about)
+{
+    if (file->size == (uint64_t)about->st_size && file->modified_ns == stat_modified_ns(about))
+        return;
+    file->size = (uint64_t)about->st_size;
+    file->modified_ns = stat_modified_ns(about);
+    file->grown_ms = clock_monotonic_ms();
+}
+
+enum copy
+copies_judge(struct agent *agent, const struct find *find, int fd, struct file *held)
+{
+    struct candidate candidate;
+    if (find->input->first_start && find->input->options->start_at == START_AT_END)
+        return COPY_NO; /* nothing of it is shipped anyway */
+    if (!candidate_read(&candidate, fd, (uint64_t)find->about.st_size, find->path))
+        return COPY_NO;
+    if (held != NULL)
+        note_growth(held, &find->about);
+    if (held != NULL && !find->waits && copies_are_due(held, clock_monotonic_ms()))
+        return COPY_OWN;
+    return find->waits || has_original(agent, &candidate, NULL) ? COPY_HELD : COPY_NO;
+}
+
+static void
+suspend(struct agent *agent, struct file *file)
+{
+    file->state = FILE_SUSPENDED;
+    file->held_since_ms = file->grown_ms = clock_monotonic_ms();
+    account_touch(agent, file);
+}
+
+void
+copies_hold(struct agent *agent, struct find *find, int fd, struct file *held)
+{
+    bool again = held != NULL;
+    if (!again)
+        held = file_new(agent, find->input, find->path, &find->about, FILE_SUSPENDED);
+    if (held == NULL) {
+        (void)close(fd);
+        return;
+    }
+    if (!again)
+        suspend(agent, held);
+    held->reason = find->waits ? "it carries on a file that was truncated, whose last events Kafka "
+                                 "has not acknowledged yet"
+                               : "it is equal to the beginning of another file: maybe a copy that "
+                                 "is being made (copytruncate); decided on within seconds";
+    /* With the descriptor it is not lost when it is deleted. */
+    if (held->fd >= 0 || agent->open_count >= agent->open_max)
+        (void)close(fd);
+    else
+        file_keep(agent, held, fd);
+}
+
+bool
+copies_hold_first_bytes(struct agent *agent, struct file *file)
+{
+    struct candidate candidate;
+    struct stat about;
+    struct generation *generation = file->generation;
+    if (generation->head_size > 0 || generation->committed > 0 || file->first != NULL ||
+        !file->listed || file->fd < 0 || fstat(file->fd, &about) != 0 ||
+        !candidate_read(&candidate, file->fd, (uint64_t)about.st_size, file->path) ||
+        !has_original(agent, &candidate, generation))
+        return false;
+    schedule_remove(agent, file);
+    file->generation = NULL;
+    generation->file = NULL;
+    state_forget(agent->state, generation);
+    generation_remove(&agent->catalog, generation);
+    file->size = (uint64_t)about.st_size;
+    file->read = file->scanned = 0;
+    file->behind_since_ms = 0;
+    suspend(agent, file);
+    file->reason = "it is equal to the beginning of another file: maybe a copy that is being made "
+                   "(copytruncate); decided on within seconds";
+    agent->rediscover(agent);
+    return true;
+}
+
+void
+copies_look_at_empty(struct agent *agent)
+{
+    for (struct file *file = agent->files, *next; file != NULL; file = next) {
+        next = file->next;
+        if (file->state != FILE_ACTIVE || file->generation->head_size > 0 || !file->listed)
+            continue;
+        if (file->fd < 0 && !file_open(agent, file))
+            continue;
+        (void)copies_hold_first_bytes(agent, file);
+    }
+}
+
+uint64_t
+copies_reach(struct agent *agent, const struct generation *generation)
+{
+    unsigned compared = 0;
+    struct generation *at = catalog_starting_like(&agent->catalog, generation);
+    for (; at != NULL; at = catalog_next_starting(at, START_SIZE_LONG)) {
+        struct stat about;
+        bool opened;
+        if (at == generation || at->file == NULL || at->file->state != FILE_ACTIVE)
+            continue;
+        if (++compared > COMPARED_MAX)
+            break;
+        int fd = open_original(at->file, &opened);
+        bool has = fd >= 0 && fstat(fd, &about) == 0 &&
+                   generation_belongs(generation, fd, (uint64_t)about.st_size) == BELONGS_YES;
+        if (opened && fd >= 0)
+            (void)close(fd);
+        if (has)
+            return (uint64_t)about.st_size;
+    }
+    return 0;
+}
