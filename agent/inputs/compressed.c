@@ -20,7 +20,8 @@
 
 #define JOBS_MAX 2                     /* unpacked at once: each takes some memory */
 #define GROWS_MS (60 * (uint64_t)1000) /* one that ends too early is still being written so long */
-#define AGAIN_MS (10 * (uint64_t)1000)
+#define ASK_MS (2 * (uint64_t)1000)
+#define AGAIN_MS (5 * (uint64_t)1000)
 /* Names of a compressed life came up after it was last seen; less some doubt about clocks. */
 #define CHANGED_BEFORE_SECONDS (24 * 3600)
 
@@ -434,6 +435,17 @@ look_again(struct agent *agent, struct search *search, struct generation *genera
     agent->rediscover(agent);
 }
 
+/* It waits for a turn, or for what a file comes to. */
+static void
+ask_again(struct agent *agent, struct search *search)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    if (now_ms - search->checked_ms < ASK_MS)
+        return;
+    search->checked_ms = now_ms;
+    agent->rediscover(agent);
+}
+
 void
 compressed_tick(struct agent *agent, struct compressed *compressed, struct spool *spool)
 {
@@ -450,5 +462,7 @@ compressed_tick(struct agent *agent, struct compressed *compressed, struct spool
             search_free(compressed, spool, search);
         else if (search->concluded)
             look_again(agent, search, generation);
+        else
+            ask_again(agent, search);
     }
 }

@@ -400,11 +400,11 @@ is_unread(const struct held *held)
 /* --- copying --- */
 
 /* What counts against held_deleted_max: letting go of a file that is still written to would free
- * nothing. */
+ * nothing; a copy that will replace its file does not count beside it. */
 static uint64_t
 bounded_bytes(const struct held *held)
 {
-    return held->spool_bytes + (held->writer ? 0 : held->bytes);
+    return held->writer || held->spool_bytes > held->bytes ? held->spool_bytes : held->bytes;
 }
 
 static uint64_t
@@ -432,6 +432,23 @@ set_trouble(struct agent *agent, struct held *held, enum trouble trouble, const 
                   held->file->path, why);
     held->trouble = trouble;
     held->again_ms = clock_monotonic_ms() + AGAIN_MS;
+}
+
+/* False: there is none for it now. A file is there twice while it is copied, so that beyond the
+ * bound only one is at a time. */
+static bool
+room_for(struct agent *agent, const struct held *held, uint64_t size, uint64_t *room)
+{
+    uint64_t used;
+    *room = room_left(agent, &used);
+    if (size <= *room)
+        return true;
+    for (const struct held *at = agent->held_files->first; at != NULL; at = at->next)
+        if (at->job != NULL)
+            return false;
+    if (!held->writer)
+        *room += bounded_bytes(held);
+    return size <= *room;
 }
 
 /* The whole copy is read from now on: the disk has the file's own blocks back. */
@@ -483,18 +500,16 @@ copy(struct agent *agent, struct held *held)
     struct held_files *files = agent->held_files;
     const struct file *file = held->file;
     uint64_t from = held->from < TAIL_SIZE_MAX ? 0 : held->from - TAIL_SIZE_MAX;
-    uint64_t used;
     struct spool_copy copy = {
         .id = held->id,
         .fd = file->fd,
         .from = from,
         .resume = held->part && held->copied > from ? held->copied : 0,
-        .room = room_left(agent, &used),
         .whole = !held->writer,
     };
     struct err err;
     uint64_t at = copy.resume > 0 ? copy.resume : from;
-    if (file->size > at && file->size - at > copy.room) {
+    if (!room_for(agent, held, file->size > at ? file->size - at : 0, &copy.room)) {
         set_trouble(agent, held, TROUBLE_ROOM, "held_deleted_max leaves no room for a copy");
         return;
     }
@@ -502,6 +517,7 @@ copy(struct agent *agent, struct held *held)
         set_trouble(agent, held, TROUBLE_ERROR, "there is no spool");
         return;
     }
+    state_put_progress(agent->state, file->generation); /* its size: what is missing is told */
     held->job = spool_start_copy(files->spool, &copy, &err);
     if (held->job == NULL)
         set_trouble(agent, held, TROUBLE_ERROR, err.text);
@@ -540,6 +556,10 @@ give_up(struct agent *agent, struct held *held)
     uint64_t unread = file->size > file->read ? file->size - file->read : 0;
     generation->size = file->size = file->read;
     generation->gone = "held_deleted_max"; /* for what is under way, should it fail */
+    agent_say(agent, LOG_LEVEL_ERROR,
+              "'%s' is given up: deleted files that are not acknowledged take more than "
+              "held_deleted_max",
+              file->path);
     files_count_lost(agent, file, unread, "held_deleted_max");
     held_leave(agent, file);
     schedule_remove(agent, file);
