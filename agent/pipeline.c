@@ -298,13 +298,22 @@ watch_overflow(void *context)
     discover_soon(&pipeline->agent);
 }
 
-/* Many writes make many wake-ups: the descriptor is left alone for a moment after the first. */
+static bool
+serve_watch(struct pipeline *pipeline)
+{
+    struct watch_events events = {watch_written, watch_changed, watch_overflow, pipeline};
+    return watch_serve(pipeline->watch, &events);
+}
+
+/* Many writes would make many wake-ups: after the first, which is seen at once, the descriptor is
+ * left alone and looked at every few milliseconds, until nothing came in one of them. */
 static int
 on_watch(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
     (void)fd;
     (void)revents;
     struct pipeline *pipeline = context;
+    (void)serve_watch(pipeline);
     (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
     arm(pipeline->gather, GATHER_MS);
     return 0;
@@ -316,9 +325,10 @@ on_gathered(sd_event_source *source, uint64_t time_us, void *context)
     (void)source;
     (void)time_us;
     struct pipeline *pipeline = context;
-    struct watch_events events = {watch_written, watch_changed, watch_overflow, pipeline};
-    watch_serve(pipeline->watch, &events);
-    (void)sd_event_source_set_enabled(pipeline->watch_source, SD_EVENT_ON);
+    if (serve_watch(pipeline))
+        arm(pipeline->gather, GATHER_MS);
+    else
+        (void)sd_event_source_set_enabled(pipeline->watch_source, SD_EVENT_ON);
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,9 @@
 #define STATISTICS_EVERY_MS "10000"
 #define SASL_ERROR "SASL authentication error: "
 #define MESSAGE_SLACK 1024 /* the library counts its own framing */
+/* librdkafka (2.0.2) rounds its waits down to whole milliseconds and spins for the rest of the last
+ * one, each time a timer is due: its threads are rather woken up to a millisecond late. */
+#define LIBRARY_SLACK_NS 1000000UL
 
 struct producer {
     rd_kafka_t *rk;
@@ -217,7 +221,9 @@ producer_new(struct producer **out, const struct agent_options *options,
     rd_kafka_conf_set_opaque(conf, producer);
     rd_kafka_conf_set_throttle_cb(conf, serve_throttle);
     char text[256];
+    (void)prctl(PR_SET_TIMERSLACK, LIBRARY_SLACK_NS); /* its threads inherit it */
     producer->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    (void)prctl(PR_SET_TIMERSLACK, 0UL); /* this thread's own again */
     if (producer->rk == NULL) {
         rd_kafka_conf_destroy(conf);
         (void)err_set(err, ERR_CONFIG, 0, "cannot make the Kafka producer: %s", text);

@@ -160,13 +160,13 @@ serve_one(struct watch *watch, const struct inotify_event *event, const struct w
         events->written(events->context, path);
 }
 
-void
+bool
 watch_serve(struct watch *watch, const struct watch_events *events)
 {
-    for (;;) {
+    for (bool any = false;; any = true) {
         ssize_t got = read(watch->fd, watch->events, sizeof(watch->events));
         if (got <= 0)
-            return;
+            return any;
         for (ssize_t at = 0; at < got;) {
             const struct inotify_event *event = (const void *)(watch->events + at);
             serve_one(watch, event, events);

@@ -25,6 +25,7 @@ int watch_fd(const struct watch *watch);
 bool watch_folder(struct watch *watch, const char *folder, struct err *err) MUST_CHECK;
 /* Is there a hint to be expected when this file is written through this path? */
 bool watch_covers(const struct watch *watch, const char *path);
-void watch_serve(struct watch *watch, const struct watch_events *events);
+/* False when nothing had come. */
+bool watch_serve(struct watch *watch, const struct watch_events *events);
 
 #endif
