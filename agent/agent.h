@@ -253,7 +253,7 @@ struct agent {
     bool kafka_is_away;          /* no broker can be reached */
     uint64_t throttled_until_ms; /* some time after the last answer that a quota delayed */
     int throttle_ms;             /* the delay */
-    uint64_t starved_ms;         /* since when a lane finds no slab in the pool; 0: none does */
+    uint64_t starved_ms[2];      /* since when lanes find no slab, no wide one; 0: they do */
     bool clock_is_wrong;
     bool once;
     uint64_t events_total, bytes_total, skipped_total, lost_total; /* for the summary of `once` */

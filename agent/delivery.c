@@ -670,9 +670,12 @@ bool
 topics_reclaim(struct agent *agent)
 {
     uint64_t now_ms = clock_monotonic_ms();
-    if (agent->starved_ms == 0 || now_ms - agent->starved_ms < STARVED_MS)
+    bool starved = false;
+    for (size_t i = 0; i < 2; i++)
+        starved |= agent->starved_ms[i] != 0 && now_ms - agent->starved_ms[i] >= STARVED_MS;
+    if (!starved)
         return false;
-    agent->starved_ms = 0;
+    memset(agent->starved_ms, 0, sizeof(agent->starved_ms));
     bool any = false;
     for (size_t i = 0; i < agent->topic_count; i++)
         for (uint32_t k = 0; k < agent->topics[i]->lane_count; k++) {

@@ -29,8 +29,9 @@ void topic_pause(struct agent *agent, struct topic *topic, rd_kafka_resp_err_t e
 /* Ends pauses whose time has come. */
 void topics_tick(struct agent *agent);
 /* Lanes without answers hold all slabs of some kind, and others have waited for one too long. Then
- * they are marked, and what is under way should be taken back: the library gives back nothing of a
- * single partition. */
+ * they are marked, and all that is under way should be taken back: the library gives back nothing
+ * of a single partition. (A new client is no way out: while most brokers are away it gets no
+ * producer id, and then nothing is sent to those that are there.) */
 bool topics_reclaim(struct agent *agent);
 void topics_publish(struct agent *agent); /* as metrics */
 

@@ -641,8 +641,12 @@ check_topics(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
     topics_tick(agent);
-    if (agent->producer != NULL && !agent->kafka_is_away && topics_reclaim(agent))
-        restart_producer(pipeline, "partitions that do not answer hold the memory of the others");
+    if (agent->sending && topics_reclaim(agent)) {
+        log_warn(
+            "partitions that do not answer hold the memory that others wait for: what is under "
+            "way is taken back, and read again");
+        producer_purge(agent->producer, true);
+    }
     char text[384] = "";
     for (size_t i = 0; i < agent->topic_count && text[0] == '\0'; i++) {
         const struct topic *topic = agent->topics[i];

@@ -68,7 +68,9 @@ void producer_serve(struct producer *producer); /* calls the events back */
  * answer. */
 void producer_send(struct producer *producer, size_t topic_index, rd_kafka_message_t *messages,
                    size_t count);
-/* Gives back what is not sent yet, and with `all` also what is on its way, as failed answers. */
+/* Gives back what is not sent yet, and with `all` also what is on its way, as failed answers. A
+ * request that is sent in part ends its connection (librdkafka 2.0.2), so that nothing looks at the
+ * bytes any more. */
 void producer_purge(struct producer *producer, bool all);
 size_t producer_waiting(const struct producer *producer); /* records not answered */
 

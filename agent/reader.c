@@ -331,12 +331,11 @@ send_chunk(struct agent *agent, struct file *file, struct chunk *chunk, int32_t 
             return READ_BLOCKED;
         struct slab *slab = slab_take(agent->pool, &lane->share, wide);
         if (slab == NULL) {
-            if (agent->starved_ms == 0 && slab_pool_is_empty(agent->pool, wide))
-                agent->starved_ms = clock_monotonic_ms();
+            if (agent->starved_ms[wide] == 0 && slab_pool_is_empty(agent->pool, wide))
+                agent->starved_ms[wide] = clock_monotonic_ms();
             return READ_BLOCKED;
         }
-        if (wide)
-            agent->starved_ms = 0;
+        agent->starved_ms[wide] = 0;
         slab_hold(slab); /* keeps it while answers may come at once */
         step = send_step(agent, file, chunk, partition, slab);
         if (wide)

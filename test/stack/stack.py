@@ -282,6 +282,17 @@ class Stack:
         self._result(f"alter the configuration of topic {topic}", cluster, futures[resource])
         time.sleep(0.5)    # the brokers apply it a moment later, and nothing tells when
 
+    def run_tool(self, cluster: str, main: str, *arguments: str) -> str:
+        """Runs one of Kafka's own command line tools against a cluster; returns what it prints."""
+        command = [f"{java17()}/bin/java", "-Xmx128m", "-XX:TieredStopAtLevel=1",
+                   "-XX:+UseSerialGC", "-cp", f"{jars(self._service(cluster).jars)}/libs/*", main,
+                   "--bootstrap-server", self.address(cluster), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise StackError(f"{cluster}: {main} {' '.join(arguments)} ended with "
+                             f"{done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
     def watermarks(self, cluster: str, topic: str) -> dict[int, tuple[int, int]]:
         """partition -> (first offset, end offset)."""
         wanted = [(topic, each) for each in self._partitions(cluster, topic)]
