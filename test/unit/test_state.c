@@ -7,11 +7,14 @@
 #include <stdint.h>
 /* cmocka wants those first */
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -334,6 +337,340 @@ long_life_is_compacted(void **context)
     assert_int_equal(world->catalog.first->committed, 100 + 100 * 1000 + 999);
 }
 
+static void
+journal_path(const struct world *world, char out[128])
+{
+    (void)snprintf(out, 128, "%s/journal", world->folder);
+}
+
+static void
+write_journal(const struct world *world, const void *bytes, size_t size)
+{
+    char path[128];
+    journal_path(world, path);
+    int fd = open(path, O_WRONLY | O_TRUNC | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, size), (ssize_t)size);
+    (void)close(fd);
+}
+
+/* Where each record ends. */
+static size_t
+borders(const unsigned char *bytes, size_t size, size_t *out, size_t out_max)
+{
+    struct journal_reader reader;
+    struct journal_record record;
+    size_t count = 0;
+    journal_reader_init(&reader, bytes, size);
+    while (count < out_max && journal_next(&reader, &record))
+        out[count++] = reader.at;
+    return count;
+}
+
+static void
+input_once_seen_stays_seen_wherever_the_journal_is_cut(void **context)
+{
+    struct world *world = *context;
+    (void)add(world, "/a", 100);
+    state_put_input(world->state, "first");
+    make_durable(world);
+    state_put_input(world->state, "second");
+    make_durable(world);
+    (void)add(world, "/b", 200);
+    make_durable(world);
+    world_close(world);
+    static unsigned char bytes[JOURNAL_MAX];
+    size_t ends[64];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    size_t count = borders(bytes, size, ends, 64);
+    assert_true(count > 5);
+    for (size_t i = 0; i < count; i++) {
+        write_journal(world, bytes, ends[i]);
+        world_open(world);
+        assert_true(world->report.cut);
+        assert_true(state_input_seen(world->state, "first"));
+        assert_true(state_input_seen(world->state, "second"));
+        world_close(world);
+    }
+    write_journal(world, bytes, size);
+    world_open(world);
+    assert_false(world->report.cut);
+    assert_false(state_input_seen(world->state, "third"));
+}
+
+static void
+lost_header_changes_no_id(void **context)
+{
+    struct world *world = *context;
+    struct generation_id id = add(world, "/a", 100)->id;
+    state_put_input(world->state, "input");
+    make_durable(world);
+    world_close(world);
+    static unsigned char bytes[JOURNAL_MAX];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    bytes[20] ^= 1;
+    write_journal(world, bytes, size);
+    world_open(world);
+    assert_false(world->report.foreign);
+    assert_int_equal(world->report.holes, 1);
+    assert_int_equal(world->catalog.first->id.random, id.random);
+}
+
+/* The journal as another version wrote it: with its own header, and no zeros behind. */
+static size_t
+rewrite_format(const unsigned char *bytes, size_t size, uint32_t format, struct buffer *out)
+{
+    struct journal_reader reader;
+    struct journal_record record;
+    buffer_init(out, JOURNAL_MAX);
+    journal_reader_init(&reader, bytes, size);
+    while (journal_next(&reader, &record)) {
+        unsigned char payload[JOURNAL_RECORD_MAX];
+        memcpy(payload, record.payload, record.size);
+        bool header = record.type == 1;
+        if (header)
+            payload[0] = (unsigned char)format;
+        journal_append(out, record.type, payload, header && format == 1 ? 20 : record.size);
+    }
+    return out->size;
+}
+
+static void
+older_format_is_read_and_replaced(void **context)
+{
+    struct world *world = *context;
+    struct generation_id id = add(world, "/a", 100)->id;
+    state_put_input(world->state, "seen");
+    make_durable(world);
+    world_close(world);
+    static unsigned char bytes[JOURNAL_MAX];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    struct buffer old;
+    size = rewrite_format(bytes, size, 1, &old);
+    write_journal(world, old.bytes, size);
+    buffer_done(&old);
+    world_open(world);
+    assert_int_equal(world->report.holes, 0);
+    assert_false(world->report.cut);
+    assert_int_equal(world->catalog.first->id.random, id.random);
+    assert_true(state_input_seen(world->state, "seen"));
+    assert_false(state_input_seen(world->state, "other"));
+    (void)add(world, "/b", 200);
+    make_durable(world);
+    assert_int_equal(journal_bytes(world, bytes, sizeof(bytes)) % 4096, 0);
+    struct state_report report;
+    assert_int_equal(parse(bytes, sizeof(bytes), &report), 2);
+}
+
+static void
+newer_format_is_refused_with_a_word(void **context)
+{
+    struct world *world = *context;
+    (void)add(world, "/a", 100);
+    make_durable(world);
+    world_close(world);
+    static unsigned char bytes[JOURNAL_MAX];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    struct buffer newer;
+    size = rewrite_format(bytes, size, 99, &newer);
+    write_journal(world, newer.bytes, size);
+    struct err err;
+    struct catalog catalog = {0};
+    assert_false(state_open(&world->state, world->folder, &catalog, &world->report, &err));
+    assert_int_equal(err.action, ERR_CONFIG);
+    assert_non_null(strstr(err.text, "format 99"));
+    assert_non_null(strstr(err.text, "newer version"));
+    assert_int_equal(journal_bytes(world, bytes, sizeof(bytes)), size);
+    assert_memory_equal(bytes, newer.bytes, size);
+    buffer_done(&newer);
+    catalog_done(&catalog);
+    world->state = NULL;
+}
+
+static void
+removed_journal_is_written_anew(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    struct generation *a = add(world, "/a", 100);
+    make_durable(world);
+    char path[128];
+    journal_path(world, path);
+    assert_int_equal(unlink(path), 0);
+    generation_commit(a, 200, 1);
+    state_put_progress(world->state, a);
+    state_sync(world->state);
+    struct pollfd fd = {.fd = state_fd(world->state), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 10000), 1);
+    assert_false(state_reap(world->state, &err));
+    assert_non_null(strstr(err.text, "removed"));
+    make_durable(world);
+    world_close(world);
+    world_open(world);
+    assert_int_equal(world->report.generations, 1);
+    assert_int_equal(world->catalog.first->committed, 200);
+}
+
+static void
+removed_folder_is_made_again_and_locked(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    struct generation *a = add(world, "/a", 100);
+    make_durable(world);
+    char aside[80];
+    (void)snprintf(aside, sizeof(aside), "%s.aside", world->folder);
+    assert_int_equal(rename(world->folder, aside), 0);
+    generation_commit(a, 200, 1);
+    state_put_progress(world->state, a);
+    state_sync(world->state);
+    struct pollfd fd = {.fd = state_fd(world->state), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 10000), 1);
+    assert_false(state_reap(world->state, &err));
+    make_durable(world);
+    struct catalog catalog = {0};
+    struct state_report report;
+    struct state *second;
+    assert_false(state_open(&second, world->folder, &catalog, &report, &err));
+    assert_int_equal(err.action, ERR_RETRY);
+    world_close(world);
+    world_open(world);
+    assert_int_equal(world->catalog.first->committed, 200);
+    char command[128];
+    static const char *const names[] = {"journal", "lock", "journal.spare", ""};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        (void)snprintf(command, sizeof(command), "%s/%s", aside, names[i]);
+        (void)remove(command);
+    }
+}
+
+static void
+another_state_in_the_place_of_ours_is_not_overwritten(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    struct generation *a = add(world, "/a", 100);
+    make_durable(world);
+    char aside[80];
+    char path[128];
+    (void)snprintf(aside, sizeof(aside), "%s.aside", world->folder);
+    assert_int_equal(rename(world->folder, aside), 0);
+    assert_int_equal(mkdir(world->folder, 0700), 0);
+    write_journal(world, "theirs", 6);
+    generation_commit(a, 200, 1);
+    state_put_progress(world->state, a);
+    for (int i = 0; i < 3; i++) {
+        state_sync(world->state);
+        struct pollfd fd = {.fd = state_fd(world->state), .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, 10000), 1);
+        assert_false(state_reap(world->state, &err));
+    }
+    assert_non_null(strstr(err.text, "another state"));
+    struct stat about;
+    journal_path(world, path);
+    assert_int_equal(stat(path, &about), 0);
+    assert_int_equal(about.st_size, 6);
+    (void)remove(path);
+    (void)snprintf(path, sizeof(path), "%s/lock", world->folder);
+    (void)remove(path);
+    assert_int_equal(rmdir(world->folder), 0);
+    assert_int_equal(rename(aside, world->folder), 0);
+}
+
+/* Takes what the disk has left; its name is forgotten at once, its room comes back with it. */
+static int
+fill_disk(const char *folder)
+{
+    char path[128];
+    static char bytes[65536];
+    (void)snprintf(path, sizeof(path), "%s/filler", folder);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(path), 0);
+    memset(bytes, 1, sizeof(bytes));
+    for (size_t size = sizeof(bytes); size > 0; size /= 2)
+        while (write(fd, bytes, size) > 0)
+            continue;
+    assert_int_equal(errno, ENOSPC);
+    return fd;
+}
+
+/* A folder of its own on a small disk: TAILRACE_FULL_FOLDER, or a tmpfs where that is allowed. */
+static bool
+enter_small_disk(struct world *world)
+{
+    const char *given = getenv("TAILRACE_FULL_FOLDER");
+    if (given == NULL)
+        return mount("tmpfs", world->folder, "tmpfs", 0, "size=12m") == 0;
+    (void)snprintf(world->folder, sizeof(world->folder), "%s", given);
+    return true;
+}
+
+static void
+full_disk_stops_neither_progress_nor_compaction(void **context)
+{
+    struct world *world = *context;
+    world_close(world);
+    if (!enter_small_disk(world)) {
+        world_open(world);
+        skip();
+    }
+    world_open(world);
+    struct generation *files[50];
+    for (unsigned i = 0; i < 50; i++) {
+        char path[32];
+        (void)snprintf(path, sizeof(path), "/var/log/%u", i);
+        files[i] = add(world, path, 100);
+    }
+    make_durable(world);
+    /* Nearly so large that compaction is worth it, when the disk is full. */
+    uint64_t at = 100;
+    while (state_size(world->state) < 4000000) {
+        for (unsigned i = 0; i < 500; i++) {
+            at++;
+            generation_commit(files[i % 50], at, at);
+            state_put_progress(world->state, files[i % 50]);
+        }
+        make_durable(world);
+    }
+    int filler = fill_disk(world->folder);
+    size_t before = state_size(world->state);
+    size_t written = 0;
+    for (unsigned round = 0; round < 2400; round++) {
+        for (unsigned i = 0; i < 50; i++) {
+            at++;
+            generation_commit(files[i], at, at);
+            state_put_progress(world->state, files[i]);
+        }
+        if (round == 1200)
+            (void)add(world, "/var/log/born", 7);
+        make_durable(world);
+        if (state_size(world->state) != before)
+            written += 50;
+        before = state_size(world->state);
+        if (round % 600 == 599) {
+            world_close(world);
+            world_open(world);
+            assert_int_equal(world->report.holes, 0);
+            assert_false(world->report.cut);
+            assert_int_equal(world->catalog.count, round < 1200 ? 50 : 51);
+            for (struct generation *each = world->catalog.first; each != NULL; each = each->next) {
+                unsigned number = (unsigned)strtoul(each->path + 9, NULL, 10);
+                if (strcmp(each->path, "/var/log/born") == 0)
+                    continue;
+                files[number] = each;
+                assert_int_equal(each->committed, at - 49 + number);
+            }
+        }
+    }
+    assert_int_equal(written, 2400 * 50);
+    world_close(world);
+    (void)close(filler);
+    if (getenv("TAILRACE_FULL_FOLDER") == NULL)
+        assert_int_equal(umount2(world->folder, MNT_DETACH), 0);
+    world_open(world);
+}
+
 int
 main(void)
 {
@@ -348,6 +685,17 @@ main(void)
         cmocka_unit_test_setup_teardown(damaged_journal_is_written_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_in_a_whole_record_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(long_life_is_compacted, setup, teardown),
+        cmocka_unit_test_setup_teardown(input_once_seen_stays_seen_wherever_the_journal_is_cut,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(lost_header_changes_no_id, setup, teardown),
+        cmocka_unit_test_setup_teardown(older_format_is_read_and_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(newer_format_is_refused_with_a_word, setup, teardown),
+        cmocka_unit_test_setup_teardown(removed_journal_is_written_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(removed_folder_is_made_again_and_locked, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_state_in_the_place_of_ours_is_not_overwritten,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(full_disk_stops_neither_progress_nor_compaction, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
