@@ -247,6 +247,8 @@ def chaos(folder: Path, up: int, away: int, seed: int, rate: int, say=print) -> 
         say(f"{up} kills with the broker up, {away} with it away, by moment {dict(moments)}; "
             f"{len(writer.expected)} lines, {reader.tally.records} records "
             f"({reader.tally.repeats} repeats), {dict(writer.rotations)}")
+        if reader.tally.wrong:
+            say(f"wrong by log: {dict(Counter(each[2:6] for each in reader.tally.wrong))}")
         reader.tally.check(seed)
     finally:
         writer.over.set()

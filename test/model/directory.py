@@ -46,6 +46,7 @@ class Body:
     copied: bool = False                    # another inode carries it: content alone tells
     deleted: bool = False
     size: int = 0                           # bytes written
+    shapes: list[int] = field(default_factory=list)     # of its lines
     spooled: int = 0                        # so many of its lines survive the agent's death
     before: "Body | None" = None            # the life that this inode carried before
     writer: Any = None
@@ -223,6 +224,7 @@ class Directory:
                              ("x" * 40 + " ") + "payload " * size).decode()
         self.lines.append(Line(text))
         body.lines.append(number)
+        body.shapes.append(size)
         return text
 
     def complete(self, body: Body) -> bytes:
@@ -376,6 +378,15 @@ class Directory:
         body.path = None
         self.excuse_loss(body, "truncated before it was read")
         self.new_life(log, body)
+
+    def do_rewrite(self, log: str) -> None:
+        """Truncated, and written again to the very size that it had."""
+        shapes = self.current[log].shapes if log in self.current else []
+        self.do_truncate(log)
+        if log in self.current and log != "link.log":
+            body = self.current[log]
+            block = b"".join(self.line(body, size).encode() + b"\n" for size in shapes)
+            body.size += body.writer.write(block)
 
     def do_copytruncate(self, log: str) -> None:
         """The writer is paused, so nothing falls between copy and truncation."""

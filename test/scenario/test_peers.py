@@ -439,7 +439,8 @@ def test_truncate_multiple(case):
 
 
 def test_truncate_with_a_blocked_output(case):
-    """What was truncated unread is counted as lost; the new life is whole."""
+    """What was truncated unread is counted as lost, as soon as the answers tell what was; the new
+    life is whole."""
     path = case.logs / "a.log"
     case.start("a.log")
     case.lines.write(path, LINES)
@@ -454,10 +455,10 @@ def test_truncate_with_a_blocked_output(case):
                      lambda: case.agent.metric("tailrace_agent_lag_bytes") > 20_000_000)
             os.truncate(path, 0)
             out.write(case.lines.block("a", LINES))
-            wait_for("the loss to be counted",
-                     lambda: case.agent.metric("tailrace_agent_lost_bytes_total") > 0, 30)
     finally:
         case.kafka.stack.resume(case.kafka.name)
+    wait_for("the loss to be counted",
+             lambda: case.agent.metric("tailrace_agent_lost_bytes_total") > 0, PATIENCE)
     wait_for("all lines of the new life", lambda: new_ones(case) == 2 * LINES, PATIENCE, every=1)
     case.agent.stop()
     ours = [pair for pair in case.kafka.events(case.topic) if pair[1]["message"].startswith("a ")]
