@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "agent/generation.h"
+#include "agent/habits.h"
 #include "agent/options.h"
 #include "agent/producer.h"
 #include "agent/slab.h"
@@ -131,6 +132,7 @@ struct input_sums {
     uint64_t lag_bytes;
     uint64_t unfinished_bytes; /* of these, lines whose newline is not written yet */
     uint64_t oldest_ms;        /* since when the file is behind that is longest so; 0: none is */
+    double loss_seconds;       /* until rotation begins to take unread bytes; NAN: not known */
 };
 
 struct file {
@@ -171,6 +173,9 @@ struct file {
     } inode_key;
     bool in_path_table, in_inode_table;
     uint64_t held_since_ms, grown_ms;       /* of SUSPENDED: since when; when it was written last */
+    struct habit habit;
+    const struct rotation *rotation; /* it was rotated away from that path at `moved_ms` */
+    uint64_t moved_ms;
     bool busy, blind;                       /* see inputs/account.h, inputs/sweep.h */
     struct file *busy_next, *busy_previous; /* of the agent */
     struct file *blind_next, *blind_previous;
@@ -197,6 +202,7 @@ struct input {
     struct buffer before_path;  /* ,"host.name":"…","log.file.path":   */
     struct buffer after_offset; /* ,<fields>,"message":"               */
     bool removed;               /* only answers are awaited */
+    bool rotates;               /* how often some path is rotated is known */
     bool first_start;           /* never started before: start_at holds */
     uint64_t round;             /* discovery that looked for its files last */
     int64_t tokens;             /* bytes that rate_limit lets it read now */
@@ -204,6 +210,7 @@ struct input {
     size_t file_count;
     struct input_sums sums;
     metric events, bytes, lag_bytes, unfinished_bytes, lag_seconds, empty_lines;
+    metric loss_seconds;        /* METRIC_NONE: not known */
     metric states[FILE_STATES]; /* none of FILE_ENDED */
     struct input *next;
 };
@@ -234,6 +241,7 @@ struct agent {
 
     bool truncated;      /* some file was, since the last discovery */
     struct finds *finds; /* of the last discovery, not decided yet; owned by files.c */
+    struct rotations rotations;
     struct moved *moved; /* paths that were rotated since the last look; owned by between.c */
     struct held_files *held_files; /* deleted files; owned by held.c */
 

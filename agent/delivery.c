@@ -127,6 +127,7 @@ commit_front(struct agent *agent, struct file *file)
         metrics_add(agent->metrics, input->bytes, bytes);
         agent->events_total += batch->records;
         agent->bytes_total += bytes;
+        habit_delivered(&file->habit, bytes, clock_monotonic_ms());
         if (batch->records > 0) {
             metrics_observe(agent->metrics, agent->ack_latency,
                             (double)(clock_monotonic_ms() - batch->sent_ms) / 1000.0);

@@ -2,9 +2,12 @@
 /* account.c: see account.h. */
 #include "agent/inputs/account.h"
 
+#include <math.h>
+
 #include "agent/inputs/file.h"
 #include "agent/state.h"
 #include "core/assert.h"
+#include "core/clock.h"
 
 void
 account_touch(struct agent *agent, struct file *file)
@@ -97,11 +100,44 @@ is_busy(const struct agent *agent, const struct file *file)
            generation->durable_at > state_durable(agent->state) || file_lag(file) > unfinished;
 }
 
+/* When will rotation take what waits in the file? */
+static void
+expect_loss(const struct agent *agent, const struct file *file, uint64_t now_ms)
+{
+    const struct rotation *rotation =
+        file->moved_ms != 0 ? file->rotation : rotations_find(&agent->rotations, file->path);
+    uint64_t danger_ms = rotation_danger_ms(rotation, file->moved_ms);
+    if (danger_ms == UINT64_MAX)
+        return;
+    double *seconds = &file->input->sums.loss_seconds;
+    double expected =
+        rotation_loss_seconds(danger_ms, now_ms, file_lag(file), habit_rate(&file->habit, now_ms));
+    if (isnan(*seconds) || expected < *seconds)
+        *seconds = expected;
+}
+
+void
+account_rotated(struct agent *agent, const char *path, struct input *input, bool truncated)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    const struct rotation *rotation = rotations_note(&agent->rotations, path, truncated, now_ms);
+    if (rotation != NULL && rotation->interval_ms != 0)
+        input->rotates = true;
+    struct file *file = file_by_path(agent, path);
+    if (file == NULL || truncated || file->moved_ms != 0)
+        return;
+    file->rotation = rotation;
+    file->moved_ms = now_ms;
+}
+
 void
 account_tick(struct agent *agent)
 {
-    for (struct input *input = agent->inputs; input != NULL; input = input->next)
+    uint64_t now_ms = clock_monotonic_ms();
+    for (struct input *input = agent->inputs; input != NULL; input = input->next) {
         input->sums.oldest_ms = 0;
+        input->sums.loss_seconds = input->rotates ? INFINITY : NAN;
+    }
     for (struct file *file = agent->busy, *next; file != NULL; file = next) {
         next = file->busy_next;
         uint64_t lag_bytes = file_lag(file);
@@ -111,6 +147,8 @@ account_tick(struct agent *agent)
         if (file->behind_since_ms != 0 &&
             (sums->oldest_ms == 0 || file->behind_since_ms < sums->oldest_ms))
             sums->oldest_ms = file->behind_since_ms;
+        if (file->behind_since_ms != 0 && agent->rotations.count > 0)
+            expect_loss(agent, file, now_ms);
         count(file);
         if (!is_busy(agent, file))
             leave_list(agent, file);

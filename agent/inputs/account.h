@@ -14,6 +14,9 @@ void account_touch(struct agent *agent, struct file *file);
 /* It is about to be freed. */
 void account_leave(struct agent *agent, struct file *file);
 
+/* A file of the input was renamed away from the path, or truncated. */
+void account_rotated(struct agent *agent, const char *path, struct input *input, bool truncated);
+
 /* Sums and busy files as of now. About once a second. */
 void account_tick(struct agent *agent);
 

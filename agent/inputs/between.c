@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
 #include "agent/reader.h"
@@ -30,6 +31,7 @@ moved_free(struct moved *moved)
 void
 between_note(struct agent *agent, const char *path, struct input *input, int64_t since_ns)
 {
+    account_rotated(agent, path, input, false);
     for (struct moved *at = agent->moved; at != NULL; at = at->next) {
         if (at->input != input || strcmp(at->path, path) != 0)
             continue;

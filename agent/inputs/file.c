@@ -358,6 +358,8 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
     if (size == file->size && modified_ns == file->modified_ns)
         return;
     file->modified_ns = modified_ns;
+    if (size > file->size)
+        habit_grew(&file->habit, clock_monotonic_ms());
     account_touch(agent, file);
     if (file->state != FILE_ACTIVE)
         return;

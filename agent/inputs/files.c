@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,7 @@ input_new(struct input **out, struct agent *agent, const struct agent_files_opti
     input->events = metrics_series(metrics, METRIC_EVENTS, input->name, NULL);
     input->bytes = metrics_series(metrics, METRIC_BYTES, input->name, NULL);
     input->lag_bytes = metrics_series(metrics, METRIC_LAG_BYTES, input->name, NULL);
+    input->loss_seconds = METRIC_NONE;
     input->unfinished_bytes = metrics_series(metrics, METRIC_UNFINISHED_BYTES, input->name, NULL);
     input->lag_seconds = metrics_series(metrics, METRIC_LAG_SECONDS, input->name, NULL);
     for (size_t i = 0; i < SHOWN_STATES; i++)
@@ -219,6 +221,7 @@ input_remove(struct agent *agent, struct input *input)
     metrics_remove(agent->metrics, input->lag_bytes);
     metrics_remove(agent->metrics, input->lag_seconds);
     metrics_remove(agent->metrics, input->unfinished_bytes);
+    metrics_remove(agent->metrics, input->loss_seconds);
     for (size_t i = 0; i < SHOWN_STATES; i++)
         metrics_remove(agent->metrics, input->states[i]);
     input_free(input);
@@ -624,6 +627,7 @@ files_changed(struct agent *agent, struct file *file)
         agent->metrics,
         metrics_series(agent->metrics, METRIC_GENERATIONS, file->input->name, "truncated", NULL),
         1);
+    account_rotated(agent, file->path, file->input, true);
     schedule_remove(agent, file);
     /* This inode carries another life now. Should a sibling have the old content, it is found
      * there; else what was known of it is counted by whoever looks for it. */
@@ -742,12 +746,18 @@ write_progress(struct agent *agent, struct file *file)
 }
 
 static void
-publish_input(struct agent *agent, const struct input *input, uint64_t now_ms)
+publish_input(struct agent *agent, struct input *input, uint64_t now_ms)
 {
     const struct input_sums *sums = &input->sums;
     uint64_t behind_ms = sums->oldest_ms == 0 ? 0 : now_ms - sums->oldest_ms;
     metrics_set(agent->metrics, input->lag_bytes, (double)sums->lag_bytes);
     metrics_set(agent->metrics, input->unfinished_bytes, (double)sums->unfinished_bytes);
+    if (!isnan(sums->loss_seconds)) {
+        if (input->loss_seconds == METRIC_NONE)
+            input->loss_seconds =
+                metrics_series(agent->metrics, METRIC_ROTATION_LOSS, input->name, NULL);
+        metrics_set(agent->metrics, input->loss_seconds, sums->loss_seconds);
+    }
     metrics_set(agent->metrics, input->lag_seconds, (double)behind_ms / 1000.0);
     for (size_t i = 0; i < SHOWN_STATES; i++)
         metrics_set(agent->metrics, input->states[i], (double)sums->states[i]);
@@ -837,6 +847,7 @@ files_all_done(struct agent *agent)
 void
 files_done(struct agent *agent)
 {
+    rotations_done(&agent->rotations);
     match_done(agent);
     held_free(agent);
     for (struct file *file = agent->files; file != NULL; file = file->next) {
