@@ -173,6 +173,8 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
     inputs_json(agent, out);
     buffer_text(out, ",");
     topics_json(agent, out);
+    buffer_text(out, ",\"gone\":");
+    held_json(agent, out);
     buffer_format(out, ",\"file_count\":%zu,\"files\":[", count);
     size_t shown = 0;
     for (size_t i = 0; files != NULL && i < count && shown < STATUS_FILES_MAX; i++) {

@@ -17,10 +17,11 @@
 #include "agent/reader.h"
 #include "core/assert.h"
 #include "core/clock.h"
+#include "core/encode.h"
 
 #define JOBS_MAX 2                     /* unpacked at once: each takes some memory */
 #define GROWS_MS (60 * (uint64_t)1000) /* one that ends too early is still being written so long */
-#define ASK_MS (2 * (uint64_t)1000)
+#define ASK_MS ((uint64_t)1000)
 #define AGAIN_MS (5 * (uint64_t)1000)
 /* Names of a compressed life came up after it was last seen; less some doubt about clocks. */
 #define CHANGED_BEFORE_SECONDS (24 * 3600)
@@ -414,6 +415,32 @@ generation_of(const struct agent *agent, struct generation_id id)
     while (at != NULL && !same_id(at->id, id))
         at = at->next;
     return at;
+}
+
+void
+compressed_json(const struct agent *agent, const struct compressed *compressed, struct buffer *out)
+{
+    const char *comma = "";
+    buffer_text(out, "[");
+    for (const struct search *search = compressed->first; search != NULL; search = search->next) {
+        const struct generation *generation = generation_of(agent, search->id);
+        if (generation == NULL)
+            continue;
+        buffer_format(out, "%s{\"path\":", comma);
+        encode_json_string(out, generation->path, strlen(generation->path));
+        buffer_format(out,
+                      ",\"committed\":%llu,\"reason\":", (unsigned long long)generation->committed);
+        const char *reason = search->concluded
+                                 ? "its file is gone; it is in a .gz that cannot be unpacked"
+                                 : "its file is gone; it is looked for in the .gz files beside it";
+        encode_json_string(out, reason, strlen(reason));
+        buffer_text(out, ",\"compressed\":");
+        const char *path = search->path == NULL ? "" : search->path;
+        encode_json_string(out, path, strlen(path));
+        buffer_text(out, "}");
+        comma = ",";
+    }
+    buffer_text(out, "]");
 }
 
 /* A file that could not be unpacked: is it another one now? */

@@ -33,6 +33,9 @@ enum compressed_found compressed_look(struct agent *agent, struct compressed *co
 
 /* About once a second: results, and files that could not be unpacked and have changed. */
 void compressed_tick(struct agent *agent, struct compressed *compressed, struct spool *spool);
+/* Lives that are looked for, or are in a file that cannot be unpacked: a JSON array. */
+void compressed_json(const struct agent *agent, const struct compressed *compressed,
+                     struct buffer *out);
 bool compressed_is_running(const struct compressed *compressed);
 
 #endif

@@ -434,6 +434,15 @@ set_trouble(struct agent *agent, struct held *held, enum trouble trouble, const 
     held->again_ms = clock_monotonic_ms() + AGAIN_MS;
 }
 
+static bool
+is_copying(const struct agent *agent)
+{
+    const struct held *held = agent->held_files->first;
+    while (held != NULL && held->job == NULL)
+        held = held->next;
+    return held != NULL;
+}
+
 /* False: there is none for it now. A file is there twice while it is copied, so that beyond the
  * bound only one is at a time. */
 static bool
@@ -443,9 +452,8 @@ room_for(struct agent *agent, const struct held *held, uint64_t size, uint64_t *
     *room = room_left(agent, &used);
     if (size <= *room)
         return true;
-    for (const struct held *at = agent->held_files->first; at != NULL; at = at->next)
-        if (at->job != NULL)
-            return false;
+    if (is_copying(agent))
+        return false;
     if (!held->writer)
         *room += bounded_bytes(held);
     return size <= *room;
@@ -510,6 +518,8 @@ copy(struct agent *agent, struct held *held)
     struct err err;
     uint64_t at = copy.resume > 0 ? copy.resume : from;
     if (!room_for(agent, held, file->size > at ? file->size - at : 0, &copy.room)) {
+        if (is_copying(agent))
+            return; /* it will be gone from the disk once more */
         set_trouble(agent, held, TROUBLE_ROOM, "held_deleted_max leaves no room for a copy");
         return;
     }
@@ -738,6 +748,12 @@ bool
 held_is_searching(const struct agent *agent)
 {
     return compressed_is_running(agent->held_files->compressed);
+}
+
+void
+held_json(const struct agent *agent, struct buffer *out)
+{
+    compressed_json(agent, agent->held_files->compressed, out);
 }
 
 const char *

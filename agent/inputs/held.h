@@ -32,6 +32,8 @@ bool held_is_saving(const struct agent *agent);
 /* For `once`: some life may be found yet. */
 bool held_is_searching(const struct agent *agent);
 
+/* Lives without a file that may be found yet: a JSON array. */
+void held_json(const struct agent *agent, struct buffer *out);
 /* How a deleted file is held, for people; NULL when it is not. */
 const char *held_reason(const struct file *file);
 
