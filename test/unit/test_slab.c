@@ -38,6 +38,29 @@ fill(struct slab_pool *pool, struct slab_share *share, struct slab **taken)
 }
 
 static void
+a_stale_lane_takes_only_of_plenty(void **unused)
+{
+    (void)unused;
+    struct slab_pool *pool = pool_of(16);
+    struct slab *taken[16];
+    struct slab_share stale[2] = {{.stale = true}, {.stale = true}};
+    struct slab_share other = {0};
+    assert_int_equal(fill(pool, &stale[0], taken), 8);
+    assert_null(slab_take(pool, &stale[1], false));
+    assert_non_null(slab_take(pool, &stale[0], true));
+    assert_null(slab_take(pool, &stale[1], true)); /* the last one is for others */
+    assert_non_null(slab_take(pool, &other, true));
+    assert_true(slab_pool_is_empty(pool, true));
+    assert_false(slab_pool_is_empty(pool, false));
+    slab_close(pool, stale[0].open);
+    slab_close(pool, other.open);
+    for (unsigned i = 0; i < 8; i++)
+        slab_answered(pool, taken[i], 1);
+    assert_int_equal(slab_pool_used(pool), 0);
+    slab_pool_free(pool);
+}
+
+static void
 lane_without_answers_leaves_room_for_others(void **unused)
 {
     (void)unused;
@@ -121,6 +144,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stale_lane_takes_only_of_plenty),
         cmocka_unit_test(lane_without_answers_leaves_room_for_others),
         cmocka_unit_test(open_slab_is_shared_until_its_last_answer),
         cmocka_unit_test(wide_slab_is_for_one_lane_at_a_time_when_scarce),
