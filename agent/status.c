@@ -2,6 +2,7 @@
 /* status.c: see status.h. */
 #include "agent/status.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,11 @@
 
 #include "agent/delivery.h"
 #include "agent/explain.h"
+#include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
+#include "agent/survey.h"
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/http.h"
@@ -48,34 +51,26 @@ file_reason(const struct agent *agent, const struct file *file)
     return "waits for its turn";
 }
 
-static int
-by_lag(const void *a, const void *b)
-{
-    uint64_t left = file_lag(*(struct file *const *)a);
-    uint64_t right = file_lag(*(struct file *const *)b);
-    return left == right ? 0 : left > right ? -1 : 1;
-}
-
-/* The files, those that lag most first; the caller frees. NULL when there are none or no memory. */
-static struct file **
-sorted_files(const struct agent *agent, size_t *count)
-{
-    *count = 0;
-    struct file **files = malloc((agent->file_count + 1) * sizeof(struct file *));
-    if (files == NULL)
-        return NULL;
-    for (struct file *file = agent->files; file != NULL; file = file->next)
-        if (file->state != FILE_ENDED)
-            files[(*count)++] = file;
-    qsort(files, *count, sizeof(struct file *), by_lag);
-    return files;
-}
-
 static void
 json_text(struct buffer *out, const char *name, const char *value)
 {
     buffer_format(out, "\"%s\":", name);
     encode_json_string(out, value, strlen(value));
+}
+
+/* How fast it is delivered, since when it is behind, how long it is silent and what is usual. */
+static void
+habit_json(const struct file *file, uint64_t now_ms, struct buffer *out)
+{
+    const struct habit *habit = &file->habit;
+    double behind_ms = file->behind_since_ms == 0 ? 0 : (double)(now_ms - file->behind_since_ms);
+    buffer_format(out, ",\"unfinished\":%llu,\"behind_seconds\":%.1f,\"bytes_per_second\":%.0f",
+                  (unsigned long long)file_unfinished(file), behind_ms / 1000,
+                  habit_rate(habit, now_ms));
+    if (habit->grown_ms != 0)
+        buffer_format(out, ",\"silent_seconds\":%.1f", (double)(now_ms - habit->grown_ms) / 1000);
+    if (habit_usual_gap_ms(habit) > 0)
+        buffer_format(out, ",\"usual_gap_seconds\":%.1f", (double)habit_usual_gap_ms(habit) / 1000);
 }
 
 static void
@@ -96,6 +91,7 @@ file_json(const struct agent *agent, const struct file *file, struct buffer *out
                       GENERATION_TEXT_SIZE, text, (unsigned long long)generation->committed,
                       (unsigned long long)file->read, (unsigned long long)file_lag(file));
     }
+    habit_json(file, clock_monotonic_ms(), out);
     buffer_format(out, ",\"listed\":%s,\"deleted\":%s,", file->listed ? "true" : "false",
                   file->deleted ? "true" : "false");
     json_text(out, "reason", file_reason(agent, file));
@@ -119,11 +115,21 @@ inputs_json(const struct agent *agent, struct buffer *out)
         json_text(out, "name", input->name);
         buffer_text(out, ",");
         json_text(out, "topic", input->topic->name);
-        buffer_format(out, ",\"files\":%zu,\"events\":%.0f,\"bytes\":%.0f,\"lag_bytes\":%.0f}%s",
+        buffer_format(out,
+                      ",\"files\":%zu,\"events\":%.0f,\"bytes\":%.0f,\"lag_bytes\":%.0f,"
+                      "\"unfinished_bytes\":%llu,\"lag_seconds\":%.1f",
                       input->file_count, metrics_value(agent->metrics, input->events),
                       metrics_value(agent->metrics, input->bytes),
                       metrics_value(agent->metrics, input->lag_bytes),
-                      input->next == NULL ? "" : ",");
+                      (unsigned long long)input->sums.unfinished_bytes,
+                      metrics_value(agent->metrics, input->lag_seconds));
+        if (isfinite(input->sums.loss_seconds))
+            buffer_format(out, ",\"seconds_to_rotation_loss\":%.0f", input->sums.loss_seconds);
+        buffer_text(out, ",\"states\":{");
+        for (size_t i = 0; i < FILE_ENDED; i++)
+            buffer_format(out, "%s\"%s\":%llu", i == 0 ? "" : ",", state_names[i],
+                          (unsigned long long)input->sums.states[i]);
+        buffer_format(out, "}}%s", input->next == NULL ? "" : ",");
     }
     buffer_text(out, "]");
 }
@@ -161,11 +167,32 @@ explain_json(const struct agent *agent, const char *path, struct buffer *out)
     buffer_done(&text);
 }
 
+/* The paths of a ranking, with the number that ranks them. */
+static void
+ranking_json(const struct ranking *ranking, const char *name, const struct survey *survey,
+             bool silent, struct buffer *out)
+{
+    buffer_format(out, ",\"%s\":[", name);
+    for (size_t i = 0; i < ranking->count; i++) {
+        const struct file *file = ranking->files[i];
+        buffer_text(out, i == 0 ? "{" : ",{");
+        json_text(out, "path", file->path);
+        if (silent)
+            buffer_format(out, ",\"silent_seconds\":%.0f,\"usual_gap_seconds\":%.1f}",
+                          (double)(survey->now_ms - file->habit.grown_ms) / 1000,
+                          (double)habit_usual_gap_ms(&file->habit) / 1000);
+        else
+            buffer_format(out, ",\"bytes_per_second\":%.0f}", ranking->values[i]);
+    }
+    buffer_text(out, "]");
+}
+
 void
 status_json(struct agent *agent, const char *path, const char *kafka_reason, struct buffer *out)
 {
-    size_t count;
-    struct file **files = sorted_files(agent, &count);
+    struct survey *survey = survey_new(agent, path, STATUS_FILES_MAX);
+    if (survey == NULL)
+        return;
     buffer_text(out, "{");
     json_text(out, "kafka", kafka_reason);
     buffer_format(out, ",\"memory\":{\"size\":%zu,\"used\":%zu,\"records\":%zu},",
@@ -173,22 +200,23 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
     inputs_json(agent, out);
     buffer_text(out, ",");
     topics_json(agent, out);
-    buffer_text(out, ",\"gone\":");
-    held_json(agent, out);
-    buffer_format(out, ",\"file_count\":%zu,\"files\":[", count);
-    size_t shown = 0;
-    for (size_t i = 0; files != NULL && i < count && shown < STATUS_FILES_MAX; i++) {
-        if (path != NULL && strcmp(files[i]->path, path) != 0)
-            continue;
-        if (shown++ > 0)
+    buffer_format(out,
+                  ",\"file_count\":%zu,\"busy_count\":%zu,\"blind_count\":%zu,"
+                  "\"silent_count\":%zu",
+                  survey->file_count, agent->busy_count, agent->blind_count, survey->silent_count);
+    ranking_json(&survey->talkers, "talkers", survey, false, out);
+    ranking_json(&survey->silent, "silent", survey, true, out);
+    buffer_text(out, ",\"files\":[");
+    for (size_t i = 0; i < survey->files.count; i++) {
+        if (i > 0)
             buffer_text(out, ",");
-        file_json(agent, files[i], out);
+        file_json(agent, survey->files.files[i], out);
     }
     buffer_text(out, "]");
-    if (path != NULL && shown == 0)
+    if (path != NULL && survey->files.count == 0)
         explain_json(agent, path, out);
     buffer_text(out, "}\n");
-    free(files);
+    free(survey);
 }
 
 /* --- the page --- */
@@ -282,36 +310,88 @@ page_inputs(const struct agent *agent, struct buffer *out)
 }
 
 static void
-page_files(const struct agent *agent, struct buffer *out)
+page_file(const struct agent *agent, const struct file *file, struct buffer *out)
 {
-    size_t count;
-    struct file **files = sorted_files(agent, &count);
+    buffer_text(out, "<tr><td class=p>");
+    http_escape_html(out, file->path);
+    buffer_format(out, "<td class=k>%s<td class=n>",
+                  file->deleted   ? "deleted, held"
+                  : !file->listed ? "rotated"
+                                  : state_names[file_shown_state(file)]);
+    page_bytes(out, (double)file->size);
+    buffer_text(out, "<td class=n>");
+    page_bytes(out, file->generation == NULL ? 0 : (double)file->generation->committed);
+    buffer_text(out, "<td class=n>");
+    page_bytes(out, (double)file_lag(file));
+    const char *reason = file_reason(agent, file);
+    bool fine = file_shown_state(file) == FILE_ACTIVE && file->refused_wait_ms == 0;
+    buffer_text(out, fine || reason[0] == '\0' ? "<td>" : "<td class=bad>");
+    http_escape_html(out, reason);
+}
+
+static void
+page_files(const struct agent *agent, const struct survey *survey, struct buffer *out)
+{
     buffer_text(out, "<h2>Files</h2><div class=wide><table><tr><th>Path<th>State<th "
                      "class=n>Size<th class=n>Delivered"
                      "<th class=n>Waiting<th>Remarks");
-    for (size_t i = 0; files != NULL && i < count && i < PAGE_FILES_MAX; i++) {
-        const struct file *file = files[i];
+    for (size_t i = 0; i < survey->files.count; i++)
+        page_file(agent, survey->files.files[i], out);
+    buffer_text(out, "</table></div>");
+    if (survey->file_count > survey->files.count)
+        buffer_format(out,
+                      "<p class=sub>%zu more, in less trouble and less behind. One of them: "
+                      "/status?path=<i>path</i>.</p>",
+                      survey->file_count - survey->files.count);
+}
+
+static void
+page_seconds(struct buffer *out, double seconds)
+{
+    if (seconds < 120)
+        buffer_format(out, "%.1f s", seconds);
+    else if (seconds < 7200)
+        buffer_format(out, "%.0f min", seconds / 60);
+    else
+        buffer_format(out, "%.1f h", seconds / 3600);
+}
+
+static void
+page_talkers(const struct survey *survey, struct buffer *out)
+{
+    if (survey->talkers.count == 0)
+        return;
+    buffer_text(out, "<h2>Busiest files</h2><div class=wide><table><tr><th>Path<th class=n>"
+                     "Delivered a second");
+    for (size_t i = 0; i < survey->talkers.count; i++) {
         buffer_text(out, "<tr><td class=p>");
-        http_escape_html(out, file->path);
-        buffer_format(out, "<td class=k>%s<td class=n>",
-                      file->deleted   ? "deleted, held"
-                      : !file->listed ? "rotated"
-                                      : state_names[file_shown_state(file)]);
-        page_bytes(out, (double)file->size);
+        http_escape_html(out, survey->talkers.files[i]->path);
         buffer_text(out, "<td class=n>");
-        page_bytes(out, file->generation == NULL ? 0 : (double)file->generation->committed);
-        buffer_text(out, "<td class=n>");
-        page_bytes(out, (double)file_lag(file));
-        const char *reason = file_reason(agent, file);
-        bool fine = file_shown_state(file) == FILE_ACTIVE && file->refused_wait_ms == 0;
-        buffer_text(out, fine || reason[0] == '\0' ? "<td>" : "<td class=bad>");
-        http_escape_html(out, reason);
+        page_bytes(out, survey->talkers.values[i]);
     }
     buffer_text(out, "</table></div>");
-    if (count > PAGE_FILES_MAX)
-        buffer_format(out, "<p class=sub>%zu more; see <a href=/status>/status</a>.</p>",
-                      count - PAGE_FILES_MAX);
-    free(files);
+}
+
+static void
+page_silent(const struct survey *survey, struct buffer *out)
+{
+    if (survey->silent.count == 0)
+        return;
+    buffer_text(out, "<h2>Silent files</h2><div class=wide><table><tr><th>Path<th class=n>"
+                     "Silent for<th class=n>Usual gap");
+    for (size_t i = 0; i < survey->silent.count; i++) {
+        const struct habit *habit = &survey->silent.files[i]->habit;
+        buffer_text(out, "<tr><td class=p>");
+        http_escape_html(out, survey->silent.files[i]->path);
+        buffer_text(out, "<td class=n>");
+        page_seconds(out, (double)(survey->now_ms - habit->grown_ms) / 1000);
+        buffer_text(out, "<td class=n>");
+        page_seconds(out, (double)habit_usual_gap_ms(habit) / 1000);
+    }
+    buffer_text(out, "</table></div>");
+    if (survey->silent_count > survey->silent.count)
+        buffer_format(out, "<p class=sub>%zu more.</p>",
+                      survey->silent_count - survey->silent.count);
 }
 
 /* Where it runs, and whether it has its Kafka. */
@@ -353,6 +433,12 @@ status_page(struct agent *agent, const char *kafka_reason, struct buffer *out)
     page_place(agent, kafka_reason, out);
     page_cards(agent, out);
     page_inputs(agent, out);
-    page_files(agent, out);
+    struct survey *survey = survey_new(agent, NULL, PAGE_FILES_MAX);
+    if (survey != NULL) {
+        page_talkers(survey, out);
+        page_silent(survey, out);
+        page_files(agent, survey, out);
+        free(survey);
+    }
     buffer_text(out, "</html>\n");
 }
