@@ -36,6 +36,7 @@
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "agent/status.h"
+#include "agent/wall.h"
 #include "core/ask.h"
 #include "core/assert.h"
 #include "core/clock.h"
@@ -63,7 +64,6 @@
 #define RESTART_LAST_MS 30000
 #define THROTTLED_MS 5000 /* it is called throttled so long after the last delay */
 #define STUCK_AFTER_MS 30000
-#define CLOCK_TOLERANCE_MS (2 * 60 * 1000) /* that a clock may be set back by */
 #define LOCK_RETRY_MS 500
 #define OPEN_FILES_KEPT 64 /* descriptors for everything that is no input */
 
@@ -97,7 +97,7 @@ struct pipeline {
     uint64_t restart_wait_ms;
     uint64_t events_at_start; /* of this producer */
     uint64_t throttled_ms;    /* less than a second, not counted yet */
-    int64_t clock_least_ms;   /* what the state saw last, less a tolerance: no time is before it */
+    struct wall wall;
     bool discovered;          /* every input was looked through at least once */
     bool stopping;
     uint64_t stop_at_ms, save_until_ms;
@@ -591,29 +591,19 @@ static void
 check_clock(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
+    char text[256];
     int64_t now_ms = clock_wall_ms();
-    bool before_build = now_ms < clock_build_ms();
-    bool before_state = now_ms < pipeline->clock_least_ms;
-    char text[256] = "";
-    if (before_build || before_state) {
-        char now[CLOCK_TEXT_SIZE];
-        char least[CLOCK_TEXT_SIZE];
-        clock_format_utc(now_ms, now);
-        clock_format_utc(
-            before_build ? clock_build_ms() : pipeline->clock_least_ms + CLOCK_TOLERANCE_MS, least);
-        int size = snprintf(
-            text, sizeof(text),
-            "the wall clock says %.19s UTC, but %s %.19s UTC: nothing is read until it is "
-            "right%s",
-            now, before_build ? "this program was built at" : "the state was written at", least,
-            before_build ? "" : "; if it is right now, a reload (SIGHUP) accepts it");
-        if (size < 0)
-            text[0] = '\0';
-    }
-    bool wrong = text[0] != '\0';
+    int64_t step_ms = wall_look(&pipeline->wall, now_ms, clock_boot_ms(), text, sizeof(text));
+    bool wrong = pipeline->wall.wrong;
     bool was_wrong = agent->clock_is_wrong;
     agent->clock_is_wrong = wrong;
     health_set(pipeline->health, HEALTH_LOCAL, "clock", text);
+    if (step_ms != 0 && !wrong)
+        log_warn("the wall clock was set %s by %lld s while running; reading goes on",
+                 step_ms < 0 ? "back" : "forth",
+                 (long long)(step_ms < 0 ? -step_ms : step_ms) / 1000);
+    if (step_ms < 0 && !wrong)
+        state_set_wall(agent->state, now_ms); /* else the next start would wait for that time */
     if (wrong && !was_wrong)
         log_error("%s", text);
     if (!wrong && was_wrong) {
@@ -628,10 +618,9 @@ static void
 accept_clock(struct pipeline *pipeline)
 {
     int64_t now_ms = clock_wall_ms();
-    if (!pipeline->agent.clock_is_wrong || now_ms >= pipeline->clock_least_ms)
+    if (!wall_accept(&pipeline->wall, now_ms))
         return;
     log_warn("the wall clock is accepted, though the state was written later by it");
-    pipeline->clock_least_ms = 0;
     state_set_wall(pipeline->agent.state, now_ms);
     check_clock(pipeline);
 }
@@ -831,12 +820,14 @@ open_state(struct pipeline *pipeline, struct err *err)
             "the state was damaged: %zu bytes in %zu places are passed over; what they said is "
             "read again",
             report.damaged_bytes, report.holes);
+    if (report.cut)
+        log_warn("the state was cut short: what its end said is read again");
     if (report.foreign)
         log_warn("the state is of another host: reading goes on from its positions under new ids");
     if (report.lost_power)
         log_warn("the host went down without an orderly stop: files that lost their end go on from "
                  "where their content still is what it was");
-    pipeline->clock_least_ms = report.last_wall_ms - CLOCK_TOLERANCE_MS;
+    wall_init(&pipeline->wall, report.last_wall_ms);
     bool first = report.last_wall_ms == 0 && report.generations == 0 && report.holes == 0;
     log_info("state '%s': %zu files known, %s", folder, report.generations,
              first          ? "first start"

@@ -20,6 +20,14 @@ clock_monotonic_ms(void)
 }
 
 int64_t
+clock_boot_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t
 clock_wall_ms(void)
 {
     struct timespec now;
