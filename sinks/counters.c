@@ -17,6 +17,7 @@ open_route_series(struct pipeline *pipeline, size_t i)
     series->lost = metrics_series(metrics, SINK_LOST, topic, NULL);
     series->gaps = metrics_series(metrics, SINK_GAPS, topic, NULL);
     series->retried = metrics_series(metrics, SINK_RETRIED, topic, NULL);
+    series->retired = metrics_series(metrics, SINK_RETIRED, topic, NULL);
     series->event_age = metrics_series(metrics, SINK_EVENT_AGE, topic, NULL);
     for (size_t outcome = 0; outcome < ROUTE_OUTCOME_COUNT; outcome++)
         series->finished[outcome] =
@@ -83,6 +84,7 @@ counters_publish(struct pipeline *pipeline)
         set_counter(metrics, series->lost, route->lost);
         set_counter(metrics, series->gaps, route->gaps);
         set_counter(metrics, series->retried, route->retried);
+        set_counter(metrics, series->retired, route->retired);
         metrics_set(metrics, series->paused_index, route->fault.active ? 1 : 0);
         metrics_set(metrics, series->paused_server, pipeline->server_fault.active ? 1 : 0);
         metrics_set(metrics, series->paused_letters, route->letters_fault.active ? 1 : 0);

@@ -27,6 +27,7 @@ struct nesting {
     bool is_known;                           /* the name of the member */
     bool is_timestamp;                       /* that it is "@timestamp" */
     bool unindexable;                        /* something in what moves */
+    bool timestamp_late;                     /* it is not the first member */
     struct buffer timestamp;
     struct buffer stays;
     struct buffer moves;
@@ -56,6 +57,8 @@ end_member(struct nesting *nesting, bool scalar)
                          : nesting->is_timestamp       ? &nesting->timestamp
                                                        : &nesting->stays;
     append_member(out, text + blank, size - blank);
+    if (out == &nesting->timestamp && nesting->stays.size + nesting->moves.size > 0)
+        nesting->timestamp_late = true;
 }
 
 static int
@@ -168,6 +171,10 @@ put_together(struct buffer *out, const struct nesting *nesting)
     append_part(out, &nesting->stays);
     if (out->failed)
         return;
+    if (nesting->moves.size == 0 && !nesting->moves.failed) {
+        buffer_text(out, "}");
+        return;
+    }
     if (out->bytes[out->size - 1] != '{')
         buffer_text(out, ",");
     buffer_text(out,
@@ -188,7 +195,7 @@ nest_object(struct buffer *out, const char *object, size_t size)
     if (nesting.parser == NULL) {
         out->failed = true;
     } else if (yajl_parse(nesting.parser, (const unsigned char *)object, size) == yajl_status_ok) {
-        moved = nesting.moves.size > 0 || nesting.moves.failed;
+        moved = nesting.moves.size > 0 || nesting.moves.failed || nesting.timestamp_late;
         if (moved)
             put_together(out, &nesting);
     }

@@ -17,6 +17,7 @@
 struct buffer;
 struct metrics;
 struct sink_options;
+struct sink_route_options;
 
 enum output_outcome {
     OUTPUT_PENDING = 0,
@@ -59,6 +60,14 @@ struct output_bulk {
     void *private_data; /* the output's, for reasons and such; NULL to begin with */
 };
 
+/* One step of retention. */
+struct output_retention {
+    int64_t cursor; /* the output's, from step to step; 0 to begin with */
+    uint64_t deleted;
+    bool more;      /* another step has something to look at */
+    char text[320]; /* what was deleted: "index logs-2026.11.21" */
+};
+
 struct output;
 
 /* Called by output_wait() for each bulk that came back, all its outcomes written. `err` is NULL
@@ -77,9 +86,10 @@ struct output_class {
     /* Takes over reloadable options; `options` is valid during the call only. NULL: it has none. */
     void (*reload)(struct output *output, const struct sink_options *options);
 
-    /* Puts what the store needs before the first document: index template, schema. Blocks for at
-     * most some seconds. ERR_RETRY: not reachable or refused for now. Idempotent. */
-    bool (*prepare)(struct output *output, struct err *err);
+    /* Puts what the store needs before the first document of a route: index template, schema.
+     * Blocks for at most some seconds. ERR_RETRY: not reachable or refused for now; ERR_REJECT: this
+     * route alone cannot be served. Idempotent. */
+    bool (*prepare)(struct output *output, const struct sink_route_options *route, struct err *err);
 
     /* True while one more bulk may be sent now. */
     bool (*ready)(const struct output *output);
@@ -94,6 +104,11 @@ struct output_class {
     /* The loop's one wait: sleeps until a socket of the output, one of `fds` (revents are set)
      * or the timeout, and hands back finished bulks. */
     void (*wait)(struct output *output, struct pollfd *fds, nfds_t count, int timeout_ms);
+
+    /* Deletes some of what is older than the route's retention. Blocks for some 100 ms, at worst
+     * some seconds. False: nothing is deleted now, err says why. */
+    bool (*retain)(struct output *output, const struct sink_route_options *route, int64_t wall_ms,
+                   struct output_retention *step, struct err *err);
 
     /* Appends a sentence on where documents go and in which state that is, for pages and check. */
     void (*describe)(const struct output *output, struct buffer *out);

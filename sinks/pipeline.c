@@ -28,7 +28,9 @@
 #define SILENCE_MS 15000 /* a bulk without an answer for this long is worth a word */
 #define WORKING_SIZE_HOLDS_MS (10 * 60 * 1000) /* then bulks grow by a quarter, to try */
 #define LONE_REFUSAL_MS 5000 /* between two refusals that count though no others came */
-#define STALL_MS 2000        /* a route that holds records and finishes none for this long */
+#define RETENTION_STEP_MS 1000
+#define RETENTION_INTERVAL_MS 3600000
+#define STALL_MS 2000 /* a route that holds records and finishes none for this long */
 
 #define BULK_OF(out) ((struct bulk *)(out)->data)
 
@@ -263,6 +265,13 @@ send_bulk(struct pipeline *pipeline, struct route *route, struct document_list *
     pipeline->class->send(pipeline->output, &bulk->out, bulk_done, pipeline);
 }
 
+static void
+forget_prepared(struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->route_count; i++)
+        pipeline->routes[i].prepared = false;
+}
+
 /* Says what starts and what ends, once. */
 static void
 note_server_fault(struct pipeline *pipeline, const char *reason, uint64_t now_ms)
@@ -274,7 +283,7 @@ note_server_fault(struct pipeline *pipeline, const char *reason, uint64_t now_ms
                  "often, at least every %d s",
                  reason, (double)(pipeline->server_fault.until_ms - now_ms) / 1000,
                  FAULT_WAIT_MAX_MS / 1000);
-    pipeline->prepared = false; /* whoever comes back may be empty */
+    forget_prepared(pipeline); /* whoever comes back may be empty */
 }
 
 static void
@@ -288,30 +297,36 @@ note_route_fault(struct route *route, const char *reason, uint64_t now_ms)
 
 /* The template or schema has to be there before the first document. */
 static bool
-prepare(struct pipeline *pipeline, uint64_t now_ms)
+prepare(struct pipeline *pipeline, struct route *route, uint64_t now_ms)
 {
     /* After a silence nobody knows whether it is still the same store. */
-    bool silent = pipeline->bulks_flying == 0 && now_ms - pipeline->heard_ms > PREPARED_MS;
-    if (pipeline->prepared && !silent)
+    if (pipeline->bulks_flying == 0 && now_ms - pipeline->heard_ms > PREPARED_MS)
+        forget_prepared(pipeline);
+    if (route->prepared)
         return true;
     struct err err;
-    if (!pipeline->class->prepare(pipeline->output, &err)) {
-        note_server_fault(pipeline, err.text, now_ms);
+    if (!pipeline->class->prepare(pipeline->output,
+                                  &pipeline->settings.options->routes[route - pipeline->routes],
+                                  &err)) {
+        if (err.action == ERR_REJECT)
+            note_route_fault(route, err.text, now_ms);
+        else
+            note_server_fault(pipeline, err.text, now_ms);
         return false;
     }
-    pipeline->prepared = true;
+    route->prepared = true;
     pipeline->heard_ms = clock_monotonic_ms();
     return true;
 }
 
 static bool
-server_allows(struct pipeline *pipeline, uint64_t now_ms)
+server_allows(const struct pipeline *pipeline, uint64_t now_ms)
 {
     if (fault_waits(&pipeline->server_fault, now_ms))
         return false;
     if (pipeline->server_fault.active && pipeline->bulks_flying > 0)
         return false;
-    return prepare(pipeline, now_ms);
+    return true;
 }
 
 static void
@@ -339,6 +354,8 @@ send_bulks(struct pipeline *pipeline, bool flush, uint64_t now_ms)
         }
         if (!server_allows(pipeline, now_ms))
             return;
+        if (!prepare(pipeline, route, now_ms))
+            continue; /* a fault is noted: what it stops wants no bulk */
         struct document_list list;
         route_fill_bulk(route, &limits, &list, now_ms);
         send_bulk(pipeline, route, &list, now_ms);
@@ -762,6 +779,29 @@ tell_health(struct pipeline *pipeline)
     health_set(health, HEALTH_REMOTE, "routes", text);
 }
 
+/* One step, when it is due: true. A fault is told with each try, once an hour. */
+static bool
+retain(struct pipeline *pipeline, size_t i, uint64_t now_ms)
+{
+    struct route *route = &pipeline->routes[i];
+    const struct sink_route_options *options = &pipeline->settings.options->routes[i];
+    if (options->retention == 0 || now_ms < route->retention_due_ms)
+        return false;
+    struct err err;
+    struct output_retention *step = &route->retention;
+    *step = (struct output_retention){.cursor = step->more ? step->cursor : 0};
+    if (!pipeline->class->retain(pipeline->output, options, clock_wall_ms(), step, &err)) {
+        log_warn("retention of %s: %s", route->index, err.text);
+        step->more = false;
+    } else if (step->deleted > 0) {
+        log_info("retention of %llu days deleted %s",
+                 (unsigned long long)options->retention / 86400000, step->text);
+    }
+    route->retired += step->deleted;
+    route->retention_due_ms = now_ms + (step->more ? RETENTION_STEP_MS : RETENTION_INTERVAL_MS);
+    return true;
+}
+
 static void
 housekeep(struct pipeline *pipeline, uint64_t now_ms)
 {
@@ -776,6 +816,9 @@ housekeep(struct pipeline *pipeline, uint64_t now_ms)
     counters_measure_lag(pipeline);
     grow_bulks(pipeline, now_ms);
     tell_health(pipeline);
+    bool retained = pipeline->server_fault.active;
+    for (size_t i = 0; i < pipeline->route_count && !retained; i++)
+        retained = retain(pipeline, i, now_ms); /* one at a time: it holds the loop */
     (void)sd_notify(0, "WATCHDOG=1");
 }
 

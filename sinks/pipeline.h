@@ -42,7 +42,7 @@ struct bulk {
 };
 
 struct route_series {
-    metric consumed, in_flight, lag, lost, gaps, retried, event_age;
+    metric consumed, in_flight, lag, lost, gaps, retried, retired, event_age;
     metric finished[ROUTE_OUTCOME_COUNT];
     metric paused_index, paused_server, paused_letters;
 };
@@ -77,7 +77,6 @@ struct pipeline {
     size_t proven_size;  /* the same before it last grew */
     uint64_t working_ms; /* when it last changed */
     struct fault server_fault;
-    bool prepared;     /* the store has its template or schema */
     uint64_t heard_ms; /* when the store last answered */
     bool maybe_more;   /* the consumer's queue was not empty when last seen */
     bool all_paused;

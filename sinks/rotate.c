@@ -9,19 +9,35 @@
 #include "core/clock.h"
 #include "sinks/record.h"
 
-#define PREFIX "{\"@timestamp\":\""
 #define TIME_SIZE_MAX 64
+/* The beginning of a document, part by part; others put blanks between them. */
+static const char *const beginning[] = {"{", "\"@timestamp\"", ":", "\""};
+#define BEGINNING_COUNT (sizeof(beginning) / sizeof(beginning[0]))
+
+/* Where the time begins; NULL when the document begins with something else. */
+static const char *
+find_time(const char *value, const char *end)
+{
+    for (size_t i = 0; i < BEGINNING_COUNT; i++) {
+        size_t size = strlen(beginning[i]);
+        while (value < end && (*value == ' ' || *value == '\t'))
+            value++;
+        if ((size_t)(end - value) < size || memcmp(value, beginning[i], size) != 0)
+            return NULL;
+        value += size;
+    }
+    return value;
+}
 
 int32_t
 rotate_day(const char *value, size_t size, int64_t record_ms)
 {
     int32_t record_day = record_ms < 0 ? 0 : (int32_t)(record_ms / ROTATE_DAY_MS);
-    const size_t prefix = sizeof(PREFIX) - 1;
-    if (size < prefix || memcmp(value, PREFIX, prefix) != 0)
+    const char *text = find_time(value, value + size);
+    if (text == NULL)
         return record_day;
-    size_t room = size - prefix < TIME_SIZE_MAX ? size - prefix : TIME_SIZE_MAX;
-    const char *text = value + prefix;
-    const char *quote = memchr(text, '"', room);
+    size_t room = (size_t)(value + size - text);
+    const char *quote = memchr(text, '"', room < TIME_SIZE_MAX ? room : TIME_SIZE_MAX);
     int64_t wall_ms;
     if (quote == NULL || !record_parse_time(text, (size_t)(quote - text), &wall_ms) || wall_ms < 0)
         return record_day;

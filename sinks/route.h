@@ -67,6 +67,7 @@ uint64_t backoff_ms(unsigned failures, uint64_t min_ms, uint64_t max_ms);
 struct route {
     const char *topic;
     const char *index;
+    bool prepared;           /* the store has its template or schema */
     bool daily;              /* `index` is the alias of one index a day */
     char *dead_letter_topic; /* owned */
     struct document_list fresh;
@@ -90,6 +91,9 @@ struct route {
     uint64_t lost;
     uint64_t gaps;
     uint64_t retried;
+    struct output_retention retention; /* its last step */
+    uint64_t retention_due_ms;
+    uint64_t retired;       /* what it deleted */
     struct partition *full; /* its offsets ring is full: the route waits for it */
     char last_refusal[320]; /* of the last dead letter, for the status page */
 };

@@ -17,6 +17,7 @@
 #include "sinks/elasticsearch/answer.h"
 #include "sinks/elasticsearch/body.h"
 #include "sinks/elasticsearch/flush.h"
+#include "sinks/elasticsearch/retention.h"
 #include "sinks/elasticsearch/server.h"
 #include "sinks/elasticsearch/template.h"
 #include "sinks/metrics.h"
@@ -159,14 +160,18 @@ elasticsearch_open(struct output **out, const struct sink_options *options, stru
 }
 
 static bool
-elasticsearch_prepare(struct output *output, struct err *err)
+elasticsearch_prepare(struct output *output, const struct sink_route_options *route,
+                      struct err *err)
 {
-    if (!output->options->elasticsearch.template)
-        return true;
-    for (size_t i = 0; i < output->options->route_count; i++)
-        if (!template_put(&output->server, &output->options->routes[i], output->custom, err))
-            return false;
-    return true;
+    return !output->options->elasticsearch.template ||
+           template_put(&output->server, route, output->custom, err);
+}
+
+static bool
+elasticsearch_retain(struct output *output, const struct sink_route_options *route, int64_t wall_ms,
+                     struct output_retention *step, struct err *err)
+{
+    return retention_delete_index(&output->server, route, wall_ms, step, err);
 }
 
 static bool
@@ -549,10 +554,32 @@ warn_of_settings(const char *index, yajl_val settings, struct buffer *report)
     }
 }
 
+/* Is the name an index, or do others stand behind it? `root` has an entry for each of them. */
+static bool
+check_name(const struct sink_route_options *route, yajl_val root, struct buffer *report,
+           struct err *err)
+{
+    bool alone = YAJL_IS_OBJECT(root) && root->u.object.len == 1 &&
+                 strcmp(root->u.object.keys[0], route->index) == 0;
+    if (alone && route->rotate == ROTATE_DAILY)
+        return err_set(err, ERR_RETRY, 0,
+                       "'%s' is an index, so it cannot be the alias of daily indices: name another "
+                       "index in the route, or delete this one",
+                       route->index);
+    if (!alone && route->rotate == ROTATE_NONE)
+        buffer_format(report,
+                      "  warning: '%s' is a data stream or an alias: an id is unique only inside "
+                      "one index behind it; what is sent again after a rollover is there twice\n",
+                      route->index);
+    return true;
+}
+
 /* What an index that is there already has set. */
 static bool
-check_settings(struct output *output, const char *index, struct buffer *report, struct err *err)
+check_settings(struct output *output, const struct sink_route_options *route, struct buffer *report,
+               struct err *err)
 {
+    const char *index = route->index;
     char path[512]; /* an index name has at most 255 bytes */
     int size = snprintf(path, sizeof(path), "/%s/_settings?flat_settings=true", index);
     ASSERT(size > 0 && (size_t)size < sizeof(path));
@@ -565,6 +592,8 @@ check_settings(struct output *output, const char *index, struct buffer *report, 
                        index, status, buffer_string(&answer));
     yajl_val root = fine && status == 200 ? yajl_tree_parse(buffer_string(&answer), NULL, 0) : NULL;
     static const char *settings_path[] = {"settings", NULL};
+    if (fine && status == 200)
+        fine = check_name(route, root, report, err);
     for (size_t i = 0; YAJL_IS_OBJECT(root) && i < root->u.object.len; i++)
         warn_of_settings(root->u.object.keys[i],
                          yajl_tree_get(root->u.object.values[i], settings_path, yajl_t_object),
@@ -587,14 +616,14 @@ elasticsearch_check(struct output *output, struct buffer *report)
         const char *index = output->options->routes[i].index;
         const char *verdict = "not ours (elasticsearch.template is false)";
         if (!output->options->elasticsearch.template ||
-            template_compare(&output->server, &output->options->routes[i], output->custom,
-                             &verdict, &err)) {
+            template_compare(&output->server, &output->options->routes[i], output->custom, &verdict,
+                             &err)) {
             buffer_format(report, "index template tailrace-%s: %s\n", index, verdict);
         } else {
             buffer_format(report, "%s\n", err.text);
             problems++;
         }
-        if (!check_settings(output, index, report, &err)) {
+        if (!check_settings(output, &output->options->routes[i], report, &err)) {
             buffer_format(report, "%s\n", err.text);
             problems++;
         }
@@ -608,6 +637,7 @@ const struct output_class output_elasticsearch = {
     .close = elasticsearch_close,
     .reload = elasticsearch_reload,
     .prepare = elasticsearch_prepare,
+    .retain = elasticsearch_retain,
     .ready = elasticsearch_ready,
     .send = elasticsearch_send,
     .release = elasticsearch_release,

@@ -207,8 +207,8 @@ on_ask_bytes(char *bytes, size_t one, size_t size, void *context)
 }
 
 static CURLcode
-ask_node(const struct server *server, CURL *easy, const char *url, const char *body,
-         struct buffer *answer, char *detail)
+ask_node(const struct server *server, CURL *easy, const char *method, const char *url,
+         const char *body, struct buffer *answer, char *detail)
 {
     buffer_clear(answer);
     curl_easy_setopt(easy, CURLOPT_URL, url);
@@ -217,16 +217,15 @@ ask_node(const struct server *server, CURL *easy, const char *url, const char *b
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_ask_bytes);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
-    if (body != NULL) {
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PUT");
+    if (body != NULL)
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
-    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
     return curl_easy_perform(easy);
 }
 
 bool
-server_ask(struct server *server, const char *path, const char *body, struct buffer *answer,
-           int *status, struct err *err)
+server_request(struct server *server, const char *method, const char *path, const char *body,
+               struct buffer *answer, int *status, struct err *err)
 {
     CURL *easy = curl_easy_init();
     if (easy == NULL || !server_set_up(server, easy)) {
@@ -246,7 +245,7 @@ server_ask(struct server *server, const char *path, const char *body, struct buf
             err_put_set(err, ERR_RETRY, 0, "cannot prepare a request: out of memory");
             break;
         }
-        CURLcode code = ask_node(server, easy, url, body, answer, detail);
+        CURLcode code = ask_node(server, easy, method, url, body, answer, detail);
         answered = code == CURLE_OK;
         server_note(server, node, answered, clock_monotonic_ms());
         if (!answered)
@@ -260,4 +259,11 @@ server_ask(struct server *server, const char *path, const char *body, struct buf
     }
     curl_easy_cleanup(easy);
     return answered;
+}
+
+bool
+server_ask(struct server *server, const char *path, const char *body, struct buffer *answer,
+           int *status, struct err *err)
+{
+    return server_request(server, body == NULL ? "GET" : "PUT", path, body, answer, status, err);
 }

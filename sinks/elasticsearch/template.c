@@ -179,12 +179,31 @@ read_standing(struct buffer *answer, const char *shape_wanted, enum standing *ou
     return true;
 }
 
+/* The innermost cause: the outer ones say that a template is invalid, not why. NULL: none. */
+static const char *
+find_cause(yajl_val root)
+{
+    static const char *error_path[] = {"error", NULL};
+    static const char *caused_path[] = {"caused_by", NULL};
+    static const char *reason_path[] = {"reason", NULL};
+    yajl_val cause = yajl_tree_get(root, error_path, yajl_t_object);
+    yajl_val deeper;
+    while ((deeper = yajl_tree_get(cause, caused_path, yajl_t_object)) != NULL)
+        cause = deeper;
+    return YAJL_GET_STRING(yajl_tree_get(cause, reason_path, yajl_t_string));
+}
+
 static bool
 refused(struct err *err, const char *verb, const char *index, int status, struct buffer *answer)
 {
-    return err_set(err, ERR_RETRY, status,
-                   "cannot %s index template 'tailrace-%s': HTTP %d: %.200s", verb, index, status,
-                   buffer_string(answer));
+    yajl_val root = yajl_tree_parse(buffer_string(answer), NULL, 0);
+    const char *cause = root == NULL ? NULL : find_cause(root);
+    /* What is wrong with the body is wrong for this index; all else is the server's. */
+    err_put_set(err, status == 400 ? ERR_REJECT : ERR_RETRY, status,
+                "cannot %s index template 'tailrace-%s': HTTP %d: %.200s", verb, index, status,
+                cause != NULL ? cause : buffer_string(answer));
+    yajl_tree_free(root);
+    return false;
 }
 
 static bool

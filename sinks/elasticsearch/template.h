@@ -36,7 +36,7 @@ bool template_compare(struct server *server, const struct sink_route_options *ro
 
 /* Makes sure that the template is there; `custom` NULL: the built-in one. Ours of this version or a
  * later one is left alone. ERR_RETRY: not reachable or refused for now; ERR_REJECT: somebody
- * else's template has the name. */
+ * else's template has the name, or the server takes no form of it for this index. */
 bool template_put(struct server *server, const struct sink_route_options *route, const char *custom,
                   struct err *err) MUST_CHECK;
 

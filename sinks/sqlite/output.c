@@ -24,6 +24,7 @@
 #include "sinks/output.h"
 #include "sinks/sqlite/database.h"
 #include "sinks/sqlite/fields.h"
+#include "sinks/sqlite/retention.h"
 
 enum statement { STATEMENT_LAST, STATEMENT_EVENT, STATEMENT_MESSAGE, STATEMENT_COUNT };
 
@@ -171,14 +172,29 @@ connection_ensure(struct output *output, struct err *err)
 }
 
 static bool
-output_prepare(struct output *output, struct err *err)
+output_prepare(struct output *output, const struct sink_route_options *route, struct err *err)
 {
+    (void)route;
     if (!connection_ensure(output, err)) {
         output->fault = *err;
         return false;
     }
     output->fault = (struct err){0};
     return true;
+}
+
+static bool
+output_retain(struct output *output, const struct sink_route_options *route, int64_t wall_ms,
+              struct output_retention *step, struct err *err)
+{
+    if (wall_ms < clock_build_ms())
+        return err_set(err, ERR_RETRY, 0,
+                       "this clock stands before the program was built; nothing is deleted");
+    if (!connection_ensure(output, err))
+        return false;
+    return retention_delete_rows(output->db, &output->fields, route->index, wall_ms,
+                                 (int64_t)route->retention, step) ||
+           fail(output, SQLITE_ERROR, "delete old events in", err);
 }
 
 static bool
@@ -446,6 +462,7 @@ const struct output_class output_sqlite = {
     .open = output_open,
     .close = output_close,
     .prepare = output_prepare,
+    .retain = output_retain,
     .ready = output_ready,
     .send = output_send,
     .release = output_release,

@@ -59,6 +59,7 @@ timestamp_comes_first_wherever_it_stood(void **state)
     (void)state;
     assert_nests("{\"a\":1,\"message\":\"m\"," STAMP "}",
                  "{" STAMP ",\"message\":\"m\",\"json\":{\"a\":1}}");
+    assert_nests("{\"message\":\"m\", " STAMP "}", "{" STAMP ",\"message\":\"m\"}");
 }
 
 static void

@@ -20,6 +20,7 @@ day_is_that_of_the_events_own_time(void **state)
     (void)state;
     assert_int_equal(day("{\"@timestamp\":\"2026-11-21T06:12:00.123Z\"}"), TODAY);
     assert_int_equal(day("{\"@timestamp\":\"2026-11-20T23:59:59.999Z\",\"a\":1}"), TODAY - 1);
+    assert_int_equal(day(" { \"@timestamp\" : \"2026-11-20T23:59:59Z\"}"), TODAY - 1);
     assert_int_equal(day("{\"@timestamp\":\"2025-11-21T00:00:00.000Z\"}"), TODAY - 365);
     assert_int_equal(day("{\"@timestamp\":\"2026-11-21T00:30:00.000+01:00\"}"), TODAY - 1);
     assert_int_equal(day("{\"@timestamp\":\"2026-11-22T05:00:00.000Z\"}"), TODAY + 1);

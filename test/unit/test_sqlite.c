@@ -83,7 +83,7 @@ open_output(struct fixture *f)
 {
     struct err err = {0};
     if (!output_sqlite.open(&f->output, &f->options, NULL, &err) ||
-        !output_sqlite.prepare(f->output, &err))
+        !output_sqlite.prepare(f->output, NULL, &err))
         fail_msg("%s", err.text);
 }
 
@@ -482,16 +482,16 @@ file_of_another_program_or_version_is_refused(void **state)
     struct err err = {0};
     execute(f->path, "CREATE TABLE theirs (x)");
     assert_true(output_sqlite.open(&f->output, &f->options, NULL, &err));
-    assert_false(output_sqlite.prepare(f->output, &err));
+    assert_false(output_sqlite.prepare(f->output, NULL, &err));
     assert_int_equal(err.action, ERR_STOP);
     assert_non_null(strstr(err.text, "another program"));
 
     remove_database(f);
-    assert_true(output_sqlite.prepare(f->output, &err));
+    assert_true(output_sqlite.prepare(f->output, NULL, &err));
     output_sqlite.close(f->output);
     execute(f->path, "PRAGMA user_version = 2");
     assert_true(output_sqlite.open(&f->output, &f->options, NULL, &err));
-    assert_false(output_sqlite.prepare(f->output, &err));
+    assert_false(output_sqlite.prepare(f->output, NULL, &err));
     assert_int_equal(err.action, ERR_STOP);
     assert_non_null(strstr(err.text, "a newer tailrace wrote it (schema 2, this one knows 1)"));
     char out[64];
@@ -502,7 +502,7 @@ file_of_another_program_or_version_is_refused(void **state)
     int file = open(f->path, O_WRONLY | O_CREAT, 0600);
     assert_int_equal(write(file, "this is a text file, and long enough to be read at all", 54), 54);
     close(file);
-    assert_false(output_sqlite.prepare(f->output, &err));
+    assert_false(output_sqlite.prepare(f->output, NULL, &err));
     assert_int_equal(err.action, ERR_STOP);
     assert_non_null(strstr(err.text, "not an SQLite database"));
 }
@@ -532,7 +532,7 @@ damaged_file_is_a_fault_that_says_what_to_do(void **state)
 
     struct err err = {0};
     assert_true(output_sqlite.open(&f->output, &f->options, NULL, &err));
-    (void)!output_sqlite.prepare(f->output, &err);
+    (void)!output_sqlite.prepare(f->output, NULL, &err);
     add_message(f, "new", "2026-11-21T06:12:01.000Z", "x");
     send_all(f);
     assert_int_equal(f->items[0].outcome, OUTPUT_SERVER_FAULT);
@@ -637,7 +637,7 @@ check_reports_without_making_the_file(void **state)
     assert_int_equal(output_sqlite.check(f->output, &report), 0);
     assert_non_null(strstr(buffer_string(&report), "will be made at the first start"));
     assert_int_equal(access(f->path, F_OK), -1);
-    assert_true(output_sqlite.prepare(f->output, &err));
+    assert_true(output_sqlite.prepare(f->output, NULL, &err));
     buffer_clear(&report);
     assert_int_equal(output_sqlite.check(f->output, &report), 0);
     assert_non_null(strstr(buffer_string(&report), "can be written"));
