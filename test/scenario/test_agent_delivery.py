@@ -443,6 +443,25 @@ def test_an_error_that_passes_costs_nothing(mock, logs, seed, make_agent, code, 
     Tally(expected_by_place([logs / "a.log"]), place_key, "t").add_all(mock.events("t")).check()
 
 
+# Clocks
+
+
+def test_a_broker_that_does_not_believe_our_time(kafka, logs, seed, make_agent):
+    """As when its clock is far ahead of ours: every record is too old for it."""
+    topic = kafka.topic("skew", message_timestamp_before_max_ms=1)
+    path = logs / "a.log"
+    generate(path, 1000, seed)
+    agent = make_agent(kafka.servers, topic, [one_input(path)])
+    agent.start()
+    wait_paused(agent, topic, "clock")
+    wait_reason(agent, "clocks of this host")
+    kafka.stack.alter_topic_config(kafka.name, topic, {"message.timestamp.before.max.ms": None})
+    wait_delivered(agent, path)
+    wait_paused(agent, topic, "clock", on=False)
+    agent.stop()
+    Tally(expected_by_place([path]), place_key).add_all(kafka.events(topic)).check(seed)
+
+
 # Slow, frozen, moved
 
 
