@@ -367,11 +367,13 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
         files_changed(agent, file);
         return;
     }
+    /* Shorter, or written without having grown: the same content still? What grew is compared when
+     * it is read. */
+    if ((size < file->size || (size == file->read && size > 0)) && !reader_is_same(file)) {
+        files_changed(agent, file);
+        return;
+    }
     if (size < file->size) {
-        if (!reader_is_same(file)) {
-            files_changed(agent, file);
-            return;
-        }
         files_count_lost(agent, file, file->size - size, "shorter"); /* its end was cut off */
         file->scanned = file->read;
     }

@@ -394,6 +394,10 @@ goes_on_in_copy(struct agent *agent, struct file *file, const char *path)
 static void
 path_was_taken(struct agent *agent, struct file *file)
 {
+    if (file->state == FILE_SUSPENDED && file->fd >= 0) {
+        file_unlist(agent, file); /* the walk may meet it under another name */
+        return;
+    }
     if (file->first != NULL || (file->state == FILE_ACTIVE && file->fd >= 0)) {
         file_unlist(agent, file);
         held_look(agent, file);
@@ -465,6 +469,18 @@ discovered_file(void *context, const struct glob_found *found)
     (void)finds_add(agent->finds, path, discovery->input, &about);
 }
 
+/* It was held back, and no path leads to it any more: what it holds is read. */
+static void
+begin_unlisted(struct agent *agent, struct file *file)
+{
+    if (!births_begin_held(agent, file)) {
+        file_free(agent, file); /* without a descriptor, or memory */
+        return;
+    }
+    file_unlist(agent, file);
+    held_look(agent, file);
+}
+
 /* What this discovery has not met: is it gone, renamed, or could it not be looked at? */
 static void
 check_unseen(struct agent *agent, struct file *file)
@@ -482,8 +498,10 @@ check_unseen(struct agent *agent, struct file *file)
     }
     between_note(agent, file->path, file->input, file->modified_ns);
     file_unlist(agent, file);
-    if (file->state == FILE_SUSPENDED && births_begin_held(agent, file))
-        file_unlist(agent, file);
+    if (file->state == FILE_SUSPENDED) {
+        begin_unlisted(agent, file);
+        return;
+    }
     if (file->state != FILE_ACTIVE) {
         if (file->first == NULL)
             file_free(agent, file);
@@ -562,6 +580,8 @@ files_discover(struct agent *agent, struct watch *watch)
         account_touch(agent, file); /* all are counted anew now and then */
         if (file->listed && file->round != agent->round)
             check_unseen(agent, file);
+        else if (!file->listed && file->state == FILE_SUSPENDED)
+            begin_unlisted(agent, file);
     }
     held_attach(agent);
     agent->walk_us = (clock_monotonic_ns() - start_ns) / 1000;
@@ -684,7 +704,8 @@ consider_release(struct agent *agent, struct file *file)
     file_seen(agent, file, &about);
     int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;
     if (file->state != FILE_ACTIVE || file->queued || file->first != NULL ||
-        quiet_ms < RELEASE_QUIET_MS || files_may_be_written(file->fd, quiet_ms, file->deleted))
+        (!held_is_whole(file) &&
+         (quiet_ms < RELEASE_QUIET_MS || files_may_be_written(file->fd, quiet_ms, file->deleted))))
         return false;
     struct generation *generation = file->generation;
     if (generation->committed < (uint64_t)about.st_size) {
@@ -732,6 +753,8 @@ write_progress(struct agent *agent, struct file *file)
 {
     struct generation *generation = file->generation;
     struct err err = {0};
+    if (generation->head_size == 0 && copies_hold_first_bytes(agent, file))
+        return;
     if (generation->head_size < HEAD_SIZE_MAX && file->fd >= 0 && file->state == FILE_ACTIVE &&
         file->size > generation->head_size &&
         !generation_grow_head(generation, file->fd, file->size, &err) && err.action == ERR_REJECT) {
