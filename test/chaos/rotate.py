@@ -59,11 +59,11 @@ class Log:
 class Writer(threading.Thread):
     """Writes and rotates until it is told to end."""
 
-    def __init__(self, folder: Path, seed: int, rate: int):
+    def __init__(self, folder: Path, seed: int, rate: int, names: list[str]):
         super().__init__(daemon=True)
         folder.mkdir(parents=True)
         self.chance = random.Random(seed)
-        self.logs = [Log(folder, name) for name in ("in.log", "out.log", "date.log", "copy.log")]
+        self.logs = [Log(folder, f"{name}.log") for name in names]
         self.rate = rate
         self.expected: dict[tuple[str, int], bytes] = {}
         self.first_seen: dict[tuple[str, int], float] = {}      # (log, life): by the reader
@@ -212,12 +212,13 @@ def strike(agent: Agent, rig: Rig, writer: Writer, chance: random.Random, away: 
         rig.thaw()
 
 
-def chaos(folder: Path, up: int, away: int, seed: int, rate: int, say=print) -> None:
+def chaos(folder: Path, up: int, away: int, seed: int, rate: int, names: list[str],
+          say=print) -> None:
     chance = random.Random(seed)
     kinds = [False] * up + [True] * away
     chance.shuffle(kinds)
     rig = Rig()
-    writer = Writer(folder / "logs", seed, rate)
+    writer = Writer(folder / "logs", seed, rate, names)
     reader = Reader(rig, writer)
     agent = Agent(folder, rig.servers, "model", [{
         "name": "rotated", "exclude": ["*.gz"], "paths": [
@@ -230,6 +231,8 @@ def chaos(folder: Path, up: int, away: int, seed: int, rate: int, say=print) -> 
         for number, is_away in enumerate(kinds):
             strike(agent, rig, writer, chance, is_away, moments)
             check_helpers(writer, reader)
+            if reader.tally.wrong:
+                reader.tally.check(seed)    # at once: state and log are as it left them
             if number % 20 == 19:
                 say(f"{number + 1} kills, {len(writer.expected)} lines written, "
                     f"{len(reader.tally.ids)} arrived, {reader.tally.repeats} repeats, "
@@ -278,14 +281,16 @@ def main() -> int:
     parser.add_argument("--away", type=int, default=200, help="kills with the broker away")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--rate", type=int, default=4000, help="lines a second")
+    parser.add_argument("--logs", default="in,out,date,copy", help="some of them")
     parser.add_argument("--folder", type=Path, help="kept; default: a new one, kept on failure")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="tailrace-rotate-"))
     begun = time.monotonic()
     print(f"seed {options.seed}", flush=True)
     try:
-        chaos(folder, options.up, options.away, options.seed, options.rate, lambda text: print(
-            f"{time.monotonic() - begun:7.1f} s  {text}", flush=True))
+        chaos(folder, options.up, options.away, options.seed, options.rate,
+              options.logs.split(","), lambda text: print(
+                  f"{time.monotonic() - begun:7.1f} s  {text}", flush=True))
     except AssertionError as error:
         print(f"FAILED, seed {options.seed}, everything is kept in {folder}:\n{error}")
         return 1

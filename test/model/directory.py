@@ -221,7 +221,7 @@ class Directory:
     def line(self, body: Body, size: int) -> str:
         number = len(self.lines)
         text = numbered_line(f"{self.run}.{body.log}", body.number, number,
-                             ("x" * 40 + " ") + "payload " * size).decode()
+                             "x" * 40 + " payload" * size + f" {number:08d}").decode()
         self.lines.append(Line(text))
         body.lines.append(number)
         body.shapes.append(size)
