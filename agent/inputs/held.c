@@ -745,6 +745,12 @@ held_is_saving(const struct agent *agent)
 }
 
 bool
+held_is_whole(const struct file *file)
+{
+    return file->held != NULL && file->held->whole;
+}
+
+bool
 held_is_searching(const struct agent *agent)
 {
     return compressed_is_running(agent->held_files->compressed);

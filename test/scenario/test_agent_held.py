@@ -412,7 +412,7 @@ def test_a_file_of_which_nothing_was_acknowledged_is_found_compressed(start, moc
     agent.config["kafka"]["bootstrap_servers"] = come_back_to
     agent.start()
     settled(mock, lines)
-    assert agent.metric("tailrace_agent_compressed_files_total", result="found") == 1
+    agent.wait_metric("tailrace_agent_compressed_files_total", result="found")
     assert agent.metric(LOST) == 0
 
 
