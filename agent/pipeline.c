@@ -586,6 +586,16 @@ on_state(sd_event_source *source, int fd, uint32_t revents, void *context)
     return 0;
 }
 
+/* What was judged by its age under another clock is judged again. */
+static void
+forget_ages(struct agent *agent)
+{
+    for (struct file *file = agent->files; file != NULL; file = file->next)
+        if (file->state == FILE_IGNORED)
+            file->modified_ns = 0;
+    discover_soon(agent);
+}
+
 /* An event's time and id must not come from a clock that is wrong for certain. */
 static void
 check_clock(struct pipeline *pipeline)
@@ -598,6 +608,8 @@ check_clock(struct pipeline *pipeline)
     bool was_wrong = agent->clock_is_wrong;
     agent->clock_is_wrong = wrong;
     health_set(pipeline->health, HEALTH_LOCAL, "clock", text);
+    if (step_ms != 0)
+        forget_ages(agent);
     if (step_ms != 0 && !wrong)
         log_warn("the wall clock was set %s by %lld s while running; reading goes on",
                  step_ms < 0 ? "back" : "forth",

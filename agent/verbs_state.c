@@ -178,10 +178,8 @@ change_begin(struct change *change, const struct agent_options *options, struct 
     if (!there)
         return false;
     if (!state_open(&change->state, folder, &change->catalog, &report, err)) {
-        if (err->action == ERR_RETRY)
-            return err_set(err, ERR_STOP, err->code,
-                           "%s: stop it first, it would not see the change", err->text);
-        return false;
+        bool in_use = err->action == ERR_RETRY;
+        return in_use && err_wrap(err, "stop the agent first, it would not see the change");
     }
     if (report.holes == 0 && !report.cut && !report.foreign)
         return true;
@@ -198,22 +196,35 @@ change_end(struct change *change)
     catalog_done(&change->catalog);
 }
 
+/* Bytes that both begin or end with. */
+static size_t
+likeness(const char *a, const char *b)
+{
+    size_t a_size = strlen(a);
+    size_t b_size = strlen(b);
+    size_t shorter = a_size < b_size ? a_size : b_size;
+    size_t same = 0;
+    while (same < shorter && a[same] == b[same])
+        same++;
+    size_t tail = 0;
+    while (same + tail < shorter && a[a_size - 1 - tail] == b[b_size - 1 - tail])
+        tail++;
+    return same + tail;
+}
+
+/* Names the path that is most like it, when that is half of it. */
 static bool
 fail_unknown(const struct change *change, const char *path, struct err *err)
 {
-    const char **paths = calloc(change->catalog.count + 1, sizeof(const char *));
-    size_t count = 0;
-    for (const struct generation *at = change->catalog.first; paths != NULL && at != NULL;
-         at = at->next)
-        paths[count++] = at->path;
-    const char *near = paths == NULL ? NULL : option_nearest(path, paths, count);
-    const char *name = strrchr(path, '/') == NULL ? path : strrchr(path, '/');
-    for (size_t i = 0; near == NULL && i < count; i++) {
-        const char *other = strrchr(paths[i], '/');
-        if (other != NULL && strcmp(other, name) == 0)
-            near = paths[i];
+    const char *near = NULL;
+    size_t most = strlen(path) / 2;
+    for (const struct generation *at = change->catalog.first; at != NULL; at = at->next) {
+        size_t like = likeness(path, at->path);
+        if (like <= most)
+            continue;
+        most = like;
+        near = at->path;
     }
-    free(paths);
     if (near == NULL)
         return err_set(err, ERR_STOP, ENOENT,
                        "the state does not know '%s'; `state show` lists what it knows", path);
