@@ -212,7 +212,8 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
             buffer_text(out, ",");
         file_json(agent, survey->files.files[i], out);
     }
-    buffer_text(out, "]");
+    buffer_text(out, "],\"gone\":");
+    held_json(agent, out);
     if (path != NULL && survey->files.count == 0)
         explain_json(agent, path, out);
     buffer_text(out, "}\n");
