@@ -160,6 +160,7 @@ struct file {
     bool listed;               /* its path still leads to it */
     bool deleted;              /* no path leads to it */
     struct held *held;         /* it is deleted, and this is how it is kept; owned by held.c */
+    bool unreachable;          /* its path could not be looked at in the last discovery */
     bool queued;
     bool flush_end;           /* the unterminated last line is to be shipped */
     uint64_t last_read_ms;    /* of the last successful read */

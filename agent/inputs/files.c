@@ -20,6 +20,7 @@
 #include "agent/inputs/glob.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
+#include "agent/inputs/mounts.h"
 #include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
 #include "agent/reader.h"
@@ -287,10 +288,25 @@ find_again(struct agent *agent, struct file *file, const struct stat *about)
         find->listed = input_matches(file->input->options, file->path);
 }
 
+static const char mount_missing[] =
+    "its folder is on another file system now: is something not mounted?";
+
+static void
+reached_again(struct agent *agent, struct file *file)
+{
+    file->unreachable = false;
+    file->error_number = 0;
+    if (file->reason == mount_missing)
+        file->reason = NULL;
+    account_touch(agent, file);
+}
+
 /* The path is known with this inode. True when nothing more is to be decided. */
 static bool
 seen_again(struct agent *agent, struct file *file, const struct stat *about)
 {
+    if (file->unreachable)
+        reached_again(agent, file);
     if (file->state == FILE_SUSPENDED) {
         find_again(agent, file, about);
         return true;
@@ -481,14 +497,34 @@ begin_unlisted(struct agent *agent, struct file *file)
     held_look(agent, file);
 }
 
+/* It could not be looked at, or what it lies on is not there: nothing is concluded. */
+static void
+note_unreachable(struct agent *agent, struct file *file, int number)
+{
+    if (!file->unreachable && file->state == FILE_ACTIVE) {
+        bool mount = number == ENOENT || number == ENOTDIR;
+        file->unreachable = true;
+        file->error_number = mount ? ENODEV : number;
+        if (mount && file->reason == NULL)
+            file->reason = mount_missing;
+        agent_say(agent, LOG_LEVEL_WARN, "cannot look at '%s': %s; it is kept and tried again",
+                  file->path, mount ? mount_missing : strerror(number));
+    }
+    account_touch(agent, file);
+}
+
 /* What this discovery has not met: is it gone, renamed, or could it not be looked at? */
 static void
 check_unseen(struct agent *agent, struct file *file)
 {
     struct stat about;
     bool there = stat(file->path, &about) == 0;
-    if (!there && errno != ENOENT && errno != ENOTDIR)
+    int number = there ? 0 : errno;
+    bool gone = number == ENOENT || number == ENOTDIR;
+    if (!there && (!gone || (file->fd < 0 && mount_is_gone(file->path, file->device)))) {
+        note_unreachable(agent, file, number);
         return;
+    }
     if (there && (uint64_t)about.st_ino == file->inode && (uint64_t)about.st_dev == file->device) {
         if (file->state == FILE_SUSPENDED)
             find_again(agent, file, &about);

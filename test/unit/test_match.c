@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -946,6 +947,61 @@ old_file_with_start_at_end_is_read_from_its_end_when_it_grows(void **unused)
     assert_int_equal(life_of("a.log")->committed, 3000);
 }
 
+static void
+vanished_mount_is_no_deletion(void **unused)
+{
+    (void)unused;
+    char source[] = "/dev/shm/test_match.XXXXXX"; /* another file system */
+    assert_non_null(mkdtemp(source));
+    assert_int_equal(mkdir(path_of("m"), 0755), 0);
+    if (mount(source, path_of("m"), NULL, MS_BIND, NULL) != 0) {
+        (void)rmdir(source);
+        skip(); /* only root may */
+    }
+    world.paths = "m/*.log";
+    restart();
+    struct generation_id id = known("m/a.log", 30);
+    append("m/a.log", "a", 30, 5);
+    notice("m/a.log");
+    file_close(world.agent, file_of("m/a.log"));
+    assert_int_equal(umount(path_of("m")), 0);
+    look();
+    assert_life(id, 3000, "m/a.log");
+    assert_int_equal(file_shown_state(file_of("m/a.log")), FILE_FAILED);
+    assert_non_null(file_of("m/a.log")->reason);
+    assert_int_equal(mount(source, path_of("m"), NULL, MS_BIND, NULL), 0);
+    look();
+    assert_life(id, 3000, "m/a.log");
+    assert_int_equal(file_shown_state(file_of("m/a.log")), FILE_ACTIVE);
+    assert_null(file_of("m/a.log")->reason);
+    assert_int_equal(unlink(path_of("m/a.log")), 0); /* the mount is there: it is gone */
+    look();
+    assert_null(file_by_path(world.agent, path_of("m/a.log")));
+    assert_int_equal(world.agent->lost_total, 500);
+    assert_int_equal(umount(path_of("m")), 0);
+    (void)rmdir(source);
+}
+
+static void
+missing_folder_at_the_start_says_nothing(void **unused)
+{
+    (void)unused;
+    world.paths = "m/*.log";
+    restart();
+    assert_int_equal(mkdir(path_of("m"), 0755), 0);
+    struct generation_id id = known("m/a.log", 30);
+    append("m/a.log", "a", 30, 5);
+    notice("m/a.log");
+    stop(false);
+    assert_int_equal(rename(path_of("m"), path_of("n")), 0);
+    start();
+    look();
+    assert_int_equal(world.agent->lost_total, 0);
+    assert_int_equal(rename(path_of("n"), path_of("m")), 0);
+    look();
+    assert_life(id, 3000, "m/a.log");
+}
+
 /* --- zeros --- */
 
 static void
@@ -1024,6 +1080,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             old_file_with_start_at_end_is_read_from_its_end_when_it_grows, setup, teardown),
+        cmocka_unit_test_setup_teardown(vanished_mount_is_no_deletion, setup, teardown),
+        cmocka_unit_test_setup_teardown(missing_folder_at_the_start_says_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(zeros_of_a_writer_that_does_not_append_are_passed_over,
                                         setup, teardown),
     };
