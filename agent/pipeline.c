@@ -4,7 +4,7 @@
  *     schedule   whose turn it is                                   schedule.c
  *     read       check, cut, encode into a slab                     reader.c, cutter.c
  *     send       hand the records to Kafka without a copy           delivery.c, producer.c
- *     answer     move `committed` over what is acknowledged         delivery.c
+ *     answer     move `committed` over what is acknowledged         delivery.c, link.c
  *     remember   write what changed to the state                    state.c
  * All of it on one thread; the disk and the cluster are waited for on helpers. Only this file
  * and main.c log. */
@@ -30,6 +30,7 @@
 #include "agent/inputs/held.h"
 #include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
+#include "agent/link.h"
 #include "agent/pace.h"
 #include "agent/reader.h"
 #include "agent/reload.h"
@@ -60,9 +61,6 @@
 #define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
 #define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
-#define RESTART_FIRST_MS 500 /* from a fatal error to a new client, when the last one did nothing */
-#define RESTART_LAST_MS 30000
-#define THROTTLED_MS 5000 /* it is called throttled so long after the last delay */
 #define STUCK_AFTER_MS 30000
 #define LOCK_RETRY_MS 500
 #define OPEN_FILES_KEPT 64 /* descriptors for everything that is no input */
@@ -79,8 +77,8 @@ struct pipeline {
     struct options *reloaded; /* what the inputs follow since the last reload; NULL: none was */
     sd_event *event;
     sd_event_source *work; /* enabled while there is something to read */
-    sd_event_source *tick, *sweep, *sweep_blind, *discover, *gather, *tokens, *restart;
-    sd_event_source *watch_source, *producer_source;
+    sd_event_source *tick, *sweep, *sweep_blind, *discover, *gather, *tokens;
+    sd_event_source *watch_source;
     struct watch *watch;
     struct health *health;
     struct http *http;
@@ -91,19 +89,14 @@ struct pipeline {
     bool sweep_urgent;       /* hints were lost: a round at once */
     uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
     bool discover_again;     /* something has changed while finds were decided */
-    char kafka_reason[384];
-    bool restarting; /* the producer had a fatal error: drained, then replaced */
-    int freed_fd;    /* an eventfd: the old producer is gone */
-    uint64_t restart_wait_ms;
-    uint64_t events_at_start; /* of this producer */
-    uint64_t throttled_ms;    /* less than a second, not counted yet */
+    struct link *link;
     struct wall wall;
-    bool discovered;          /* every input was looked through at least once */
+    bool discovered; /* every input was looked through at least once */
     bool stopping;
     uint64_t stop_at_ms, save_until_ms;
     bool failed;
     metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
-        sweep_seconds, restarts, throttle, wire, messages;
+        sweep_seconds;
 };
 
 static struct pipeline *
@@ -359,210 +352,6 @@ on_tokens(sd_event_source *source, uint64_t time_us, void *context)
     return 0;
 }
 
-/* --- answers --- */
-
-static void
-producer_answered(void *context, const rd_kafka_message_t *message)
-{
-    struct pipeline *pipeline = context;
-    delivery_answered(&pipeline->agent, message);
-}
-
-static void
-producer_said(void *context, enum log_level level, const char *text)
-{
-    (void)context;
-    if (level == LOG_LEVEL_WARN)
-        log_warn("kafka: %s", text);
-    else
-        log_debug("kafka: %s", text);
-}
-
-static void
-restart_producer(struct pipeline *pipeline, const char *why)
-{
-    struct agent *agent = &pipeline->agent;
-    if (pipeline->restarting)
-        return;
-    log_warn("the Kafka client is replaced, what was under way is read again: %s", why);
-    metrics_add(agent->metrics, pipeline->restarts, 1);
-    pipeline->restarting = true;
-    agent->sending = false;
-    producer_purge(agent->producer, true);
-}
-
-static void
-producer_fatal(void *context, rd_kafka_resp_err_t error, const char *text)
-{
-    struct pipeline *pipeline = context;
-    struct agent *agent = &pipeline->agent;
-    restart_producer(pipeline, text);
-    if (agent->events_total > pipeline->events_at_start) {
-        pipeline->restart_wait_ms = 0; /* it did its work for a while: at once */
-        return;
-    }
-    pipeline->restart_wait_ms =
-        pipeline->restart_wait_ms == 0 ? RESTART_FIRST_MS : pipeline->restart_wait_ms * 2;
-    if (pipeline->restart_wait_ms > RESTART_LAST_MS)
-        pipeline->restart_wait_ms = RESTART_LAST_MS;
-    for (size_t i = 0; i < agent->topic_count; i++) /* why nothing is taken meanwhile */
-        topic_pause(agent, agent->topics[i], error);
-}
-
-static void
-producer_reached(void *context, const char *reason)
-{
-    struct pipeline *pipeline = context;
-    char text[sizeof(pipeline->kafka_reason)] = "";
-    if (reason != NULL) {
-        struct kafka_settings settings;
-        struct err err;
-        const char *servers = "";
-        if (kafka_settings_init(&settings, agent_kafka_common(pipeline->agent.options), &err))
-            servers = settings.bootstrap_servers;
-        int size = snprintf(text, sizeof(text), "cannot reach %.100s: %.250s", servers, reason);
-        if (size < 0)
-            text[0] = '\0';
-    }
-    bool login = reason != NULL && strstr(text, "login is refused") != NULL;
-    if (reason != NULL &&
-        (pipeline->kafka_reason[0] == '\0' || (login && strcmp(pipeline->kafka_reason, text) != 0)))
-        log_warn("kafka: %s; the files wait", text);
-    if (reason == NULL && pipeline->kafka_reason[0] != '\0')
-        log_info("kafka: reached again");
-    memcpy(pipeline->kafka_reason, text, sizeof(text));
-    health_set(pipeline->health, HEALTH_REMOTE, "kafka", text);
-    pipeline->agent.kafka_is_away = reason != NULL;
-}
-
-static void
-producer_topic(void *context, size_t topic_index, const struct producer_topic *found)
-{
-    struct pipeline *pipeline = context;
-    ASSERT(topic_index < pipeline->agent.topic_count);
-    topic_found(&pipeline->agent, pipeline->agent.topics[topic_index], found);
-}
-
-static void
-producer_throttled(void *context, int delay_ms)
-{
-    struct pipeline *pipeline = context;
-    struct agent *agent = &pipeline->agent;
-    if (delay_ms <= 0)
-        return;
-    agent->throttle_ms = delay_ms;
-    agent->throttled_until_ms = clock_monotonic_ms() + (uint64_t)delay_ms + THROTTLED_MS;
-    pipeline->throttled_ms += (uint64_t)delay_ms;
-    metrics_add(agent->metrics, pipeline->throttle, pipeline->throttled_ms / 1000);
-    pipeline->throttled_ms %= 1000;
-}
-
-static void
-producer_traffic(void *context, uint64_t wire_bytes, uint64_t message_bytes)
-{
-    struct pipeline *pipeline = context;
-    metrics_add(pipeline->agent.metrics, pipeline->wire, wire_bytes);
-    metrics_add(pipeline->agent.metrics, pipeline->messages, message_bytes);
-}
-
-/* All answers of the old producer are here: nothing points into the slabs any more but its own
- * buffers, which go with it. */
-static void
-retire_producer(struct pipeline *pipeline)
-{
-    struct agent *agent = &pipeline->agent;
-    if (!pipeline->restarting || agent->producer == NULL || producer_waiting(agent->producer) > 0)
-        return;
-    pipeline->producer_source = sd_event_source_disable_unref(pipeline->producer_source);
-    producer_free_later(agent->producer, pipeline->freed_fd);
-    agent->producer = NULL;
-}
-
-static int
-on_producer(sd_event_source *source, int fd, uint32_t revents, void *context)
-{
-    (void)source;
-    (void)fd;
-    (void)revents;
-    struct pipeline *pipeline = context;
-    struct agent *agent = &pipeline->agent;
-    uint64_t epoch = agent->epoch;
-    producer_serve(agent->producer);
-    retire_producer(pipeline);
-    if (agent->epoch != epoch)
-        wake(agent);
-    return 0;
-}
-
-static bool
-start_producer(struct pipeline *pipeline, struct err *err)
-{
-    struct agent *agent = &pipeline->agent;
-    struct producer_limits limits = {
-        .memory = slab_pool_size(agent->pool),
-        .records = RECORDS_MAX,
-        .message_max = agent->part_max + ENVELOPE_SIZE_MAX + EVENT_ID_SIZE,
-    };
-    if (limits.message_max < 1000000)
-        limits.message_max = 1000000; /* the library's own default */
-    struct producer_events events = {
-        .answered = producer_answered,
-        .said = producer_said,
-        .fatal = producer_fatal,
-        .reached = producer_reached,
-        .topic = producer_topic,
-        .throttled = producer_throttled,
-        .traffic = producer_traffic,
-        .context = pipeline,
-    };
-    if (!producer_new(&agent->producer, agent->options, &limits, &events, err))
-        return false;
-    for (size_t i = 0; i < agent->topic_count; i++)
-        if (!producer_add_topic(agent->producer, agent->topics[i]->name, err))
-            return false;
-    if (sd_event_add_io(pipeline->event, &pipeline->producer_source, producer_fd(agent->producer),
-                        EPOLLIN, on_producer, pipeline) < 0)
-        return err_set(err, ERR_STOP, 0, "cannot watch the Kafka client's descriptor");
-    pipeline->restarting = false;
-    pipeline->events_at_start = agent->events_total;
-    agent->sending = true;
-    agent->epoch++; /* nobody is blocked at a new one */
-    return true;
-}
-
-static int
-on_producer_freed(sd_event_source *source, int fd, uint32_t revents, void *context)
-{
-    (void)source;
-    (void)revents;
-    struct pipeline *pipeline = context;
-    uint64_t count;
-    ssize_t got = read(fd, &count, sizeof(count));
-    (void)got;
-    if (pipeline->stopping)
-        return sd_event_exit(pipeline->event, 0);
-    arm(pipeline->restart, pipeline->restart_wait_ms);
-    return 0;
-}
-
-static int
-on_restart(sd_event_source *source, uint64_t time_us, void *context)
-{
-    (void)source;
-    (void)time_us;
-    struct pipeline *pipeline = context;
-    struct err err;
-    if (pipeline->stopping)
-        return 0;
-    if (!start_producer(pipeline, &err)) {
-        log_error("%s", err.text);
-        pipeline->failed = true;
-        return sd_event_exit(pipeline->event, 1);
-    }
-    wake(&pipeline->agent);
-    return 0;
-}
-
 /* --- remember --- */
 
 static int
@@ -638,29 +427,6 @@ accept_clock(struct pipeline *pipeline)
 }
 
 static void
-check_topics(struct pipeline *pipeline)
-{
-    struct agent *agent = &pipeline->agent;
-    topics_tick(agent);
-    if (agent->sending && topics_reclaim(agent)) {
-        log_warn(
-            "partitions that do not answer hold the memory that others wait for: what is under "
-            "way is taken back, and read again");
-        producer_purge(agent->producer, true);
-    }
-    char text[384] = "";
-    for (size_t i = 0; i < agent->topic_count && text[0] == '\0'; i++) {
-        const struct topic *topic = agent->topics[i];
-        if (topic->reason[0] == '\0' || topic->pause == PAUSE_THROTTLED)
-            continue; /* slow is not stopped */
-        int size = snprintf(text, sizeof(text), "'%.100s': %s", topic->name, topic->reason);
-        if (size < 0)
-            text[0] = '\0';
-    }
-    health_set(pipeline->health, HEALTH_REMOTE, "topics", text);
-}
-
-static void
 publish(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
@@ -682,7 +448,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     struct agent *agent = &pipeline->agent;
     health_beat(pipeline->health);
     check_clock(pipeline);
-    check_topics(pipeline);
+    link_tick(pipeline->link);
     schedule_tick(agent);
     files_tick(agent);
     start_blind_sweep(pipeline);
@@ -692,7 +458,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
         begin_stop(pipeline, "every file is read to its end");
     if (agent->once && !pipeline->stopping)
         state_sync(agent->state); /* cuts may have been decided */
-    bool drained = agent->producer == NULL || producer_waiting(agent->producer) == 0;
+    bool drained = link_is_drained(pipeline->link);
     uint64_t now_ms = clock_monotonic_ms();
     bool waits = (!drained && now_ms < pipeline->stop_at_ms) ||
                  (held_is_saving(agent) && now_ms < pipeline->save_until_ms);
@@ -713,7 +479,8 @@ begin_stop(struct pipeline *pipeline, const char *why)
     (void)sd_notify(0, "STOPPING=1");
     pipeline->stopping = true;
     held_save_all(&pipeline->agent);
-    bool reached = pipeline->kafka_reason[0] == '\0';
+    bool reached = link_reason(pipeline->link)[0] == '\0';
+    link_stop(pipeline->link);
     pipeline->save_until_ms = clock_monotonic_ms() + STOP_GRACE_MS;
     pipeline->stop_at_ms = clock_monotonic_ms() + (reached ? STOP_GRACE_MS : STOP_GRACE_BLIND_MS);
     arm(pipeline->tick, 0);
@@ -763,10 +530,10 @@ answer(void *context, const char *question, struct buffer *out)
 {
     struct pipeline *pipeline = context;
     if (strcmp(question, "page") == 0)
-        status_page(&pipeline->agent, pipeline->kafka_reason, out);
+        status_page(&pipeline->agent, link_reason(pipeline->link), out);
     else
-        status_json(&pipeline->agent, question[0] == '\0' ? NULL : question, pipeline->kafka_reason,
-                    out);
+        status_json(&pipeline->agent, question[0] == '\0' ? NULL : question,
+                    link_reason(pipeline->link), out);
 }
 
 static int
@@ -890,10 +657,6 @@ add_metrics(struct pipeline *pipeline)
     pipeline->state_errors = metrics_series(metrics, METRIC_STATE_ERRORS, NULL);
     pipeline->sweeps = metrics_series(metrics, METRIC_SWEEPS, NULL);
     pipeline->sweep_seconds = metrics_series(metrics, METRIC_SWEEP_SECONDS, NULL);
-    pipeline->restarts = metrics_series(metrics, METRIC_PRODUCER_RESTARTS, NULL);
-    pipeline->throttle = metrics_series(metrics, METRIC_THROTTLE, NULL);
-    pipeline->wire = metrics_series(metrics, METRIC_WIRE_BYTES, NULL);
-    pipeline->messages = metrics_series(metrics, METRIC_MESSAGE_BYTES, NULL);
     metrics_about(metrics, "tailrace-agent", rd_kafka_version_str());
     pipeline->reload_fine = metrics_series(metrics, METRIC_RELOAD_FINE, NULL);
     pipeline->reload_time = metrics_series(metrics, METRIC_RELOAD_TIME, NULL);
@@ -928,10 +691,8 @@ add_sources(struct pipeline *pipeline, struct err *err)
         add_timer(pipeline, &pipeline->tick, on_tick, true) &&
         add_timer(pipeline, &pipeline->gather, on_gathered, false) &&
         add_timer(pipeline, &pipeline->tokens, on_tokens, false) &&
-        add_timer(pipeline, &pipeline->restart, on_restart, false) &&
         sd_event_add_io(event, NULL, state_fd(agent->state), EPOLLIN, on_state, pipeline) >= 0 &&
-        sd_event_add_io(event, NULL, ask_fd(pipeline->ask), EPOLLIN, on_ask, pipeline) >= 0 &&
-        sd_event_add_io(event, NULL, pipeline->freed_fd, EPOLLIN, on_producer_freed, pipeline) >= 0;
+        sd_event_add_io(event, NULL, ask_fd(pipeline->ask), EPOLLIN, on_ask, pipeline) >= 0;
     if (added && pipeline->watch != NULL)
         added = sd_event_add_io(event, &pipeline->watch_source, watch_fd(pipeline->watch), EPOLLIN,
                                 on_watch, pipeline) >= 0;
@@ -960,11 +721,9 @@ start(struct pipeline *pipeline, struct err *err)
     struct agent *agent = &pipeline->agent;
     if (sd_event_new(&pipeline->event) < 0)
         return err_set(err, ERR_STOP, 0, "cannot make the event loop");
-    pipeline->freed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (pipeline->freed_fd < 0)
-        return err_errno(err, ERR_STOP, errno, "make an eventfd");
     if (!metrics_new(&agent->metrics, agent_metric_families, METRIC_COUNT, err) ||
-        !health_new(&pipeline->health, STUCK_AFTER_MS, err) || !ask_new(&pipeline->ask, err))
+        !health_new(&pipeline->health, STUCK_AFTER_MS, err) || !ask_new(&pipeline->ask, err) ||
+        !link_new(&pipeline->link, agent, pipeline->event, pipeline->health, err))
         return false;
     add_metrics(pipeline);
     /* The endpoint first: a process that waits for the lock answers, and says so. */
@@ -992,7 +751,7 @@ start(struct pipeline *pipeline, struct err *err)
         metrics_add(agent->metrics,
                     metrics_series(agent->metrics, METRIC_WATCH_ERRORS, "none", NULL), 1);
     }
-    if (!add_sources(pipeline, err) || !start_producer(pipeline, err))
+    if (!add_sources(pipeline, err) || !link_open(pipeline->link, err))
         return false;
     check_clock(pipeline); /* before the first look at files */
     return true;
@@ -1009,7 +768,6 @@ pipeline_new(struct pipeline **out, struct options *loaded, const char *config_p
     }
     struct agent *agent = &pipeline->agent;
     pipeline->config_path = config_path;
-    pipeline->freed_fd = -1;
     pipeline->pages[0] = (struct http_page){"/status", show_status, pipeline};
     pipeline->pages[1] = (struct http_page){"/", show_page, pipeline};
     agent->loaded = loaded;
@@ -1074,7 +832,8 @@ pipeline_run(struct pipeline *pipeline, struct err *err)
     log_info("stopped");
     if (result < 0)
         return err_errno(err, ERR_STOP, -result, "run the event loop");
-    return !pipeline->failed || err_set(err, ERR_STOP, 0, "not finished");
+    bool finished = !pipeline->failed && result == 0;
+    return finished || err_set(err, ERR_STOP, 0, "not finished");
 }
 
 void
@@ -1085,19 +844,15 @@ pipeline_free(struct pipeline *pipeline)
     struct agent *agent = &pipeline->agent;
     http_free(pipeline->http); /* first: its handlers ask the loop */
     ask_free(pipeline->ask);
-    sd_event_source *sources[] = {
-        pipeline->work,         pipeline->tick,           pipeline->sweep,  pipeline->sweep_blind,
-        pipeline->discover,     pipeline->gather,         pipeline->tokens, pipeline->restart,
-        pipeline->watch_source, pipeline->producer_source};
+    sd_event_source *sources[] = {pipeline->work,        pipeline->tick,        pipeline->sweep,
+                                  pipeline->sweep_blind, pipeline->discover,    pipeline->gather,
+                                  pipeline->tokens,      pipeline->watch_source};
     pipeline->work = NULL;
     pipeline->stopping = true;
     for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
         (void)sd_event_source_disable_unref(sources[i]);
+    link_free(pipeline->link);
     (void)sd_event_unref(pipeline->event);
-    if (agent->producer != NULL)
-        producer_purge(agent->producer, true);
-    producer_free(agent->producer);
-    agent->producer = NULL;
     files_done(agent);
     delivery_done(agent);
     watch_free(pipeline->watch);
@@ -1108,8 +863,6 @@ pipeline_free(struct pipeline *pipeline)
     health_free(pipeline->health);
     buffer_done(&agent->scratch);
     free(agent->read_buffer);
-    if (pipeline->freed_fd >= 0)
-        (void)close(pipeline->freed_fd);
     options_free(pipeline->reloaded);
     options_free(agent->loaded);
     free(pipeline);
