@@ -163,11 +163,10 @@ class Directory:
         """Of a truncated file the agent may keep the generation when nothing of it was read: the
         new life is seen when a line of it arrived."""
         known = self.generations[generation]
+        if known is not body and (not any(number in self.arrived for number in body.lines)
+                                  if body.lines else size > 0):
+            return False
         while known is not body and body.before is not None:
-            if body.lines and not any(number in self.arrived for number in body.lines):
-                return False
-            if not body.lines and size > 0:
-                return False
             body = body.before
         return known is body
 
@@ -304,7 +303,10 @@ class Directory:
     def rotated(self, body: Body, log: str) -> None:
         """Out of the globs a file is owed when the agent has met its path before."""
         body.wanted = self.all_names
-        if not body.wanted and log not in self.looked | self.looking:
+        if not body.wanted and body.before is not None and not body.seen:
+            self.excuse_loss(body, "begun by a truncation and rotated out before it was seen")
+            body.path = None
+        elif not body.wanted and log not in self.looked | self.looking:
             self.excuse_loss(body, "rotated out of the globs before the first look at its path")
             body.path = None
 

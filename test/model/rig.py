@@ -183,7 +183,8 @@ class Run:
             if not blind:
                 return
             if time.monotonic() > deadline:
-                raise Finding(f"after {SETTLE_SECONDS} s the agent has not looked at {blind}")
+                raise Finding(f"after {SETTLE_SECONDS} s the agent has not looked at {blind}: "
+                              f"{self.look()}")
             time.sleep(0.01)
 
     def do_settle(self) -> None:
