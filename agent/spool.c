@@ -415,6 +415,20 @@ spool_job_free(struct spool *spool, struct spool_job *job)
         job_free(job);
 }
 
+bool
+spool_holds(const char *state_dir, struct generation_id id)
+{
+    bool held = false;
+    for (enum kind kind = KIND_WHOLE; kind <= KIND_PART; kind++) {
+        char path[PATH_MAX];
+        char name[NAME_SIZE];
+        make_name(name, id, kind);
+        int size = snprintf(path, sizeof(path), "%s/spool/%s", state_dir, name);
+        held |= size > 0 && (size_t)size < sizeof(path) && access(path, F_OK) == 0;
+    }
+    return held;
+}
+
 int
 spool_open(const struct spool *spool, struct generation_id id)
 {

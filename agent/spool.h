@@ -57,6 +57,8 @@ bool spool_job_done(struct spool *spool, const struct spool_job *job, struct spo
 /* Also one that still runs: it ends soon. */
 void spool_job_free(struct spool *spool, struct spool_job *job);
 
+/* For who has no spool open: is any of the life's bytes below the state folder? */
+bool spool_holds(const char *state_dir, struct generation_id id);
 /* For reading; -1 with errno. */
 int spool_open(const struct spool *spool, struct generation_id id);
 /* A copy that nobody will continue: it is cut behind its last whole line, or at `least` when that

@@ -17,6 +17,7 @@
 #include "agent/inputs/files.h"
 #include "agent/inputs/glob.h"
 #include "agent/reader.h"
+#include "agent/spool.h"
 #include "agent/state.h"
 #include "core/buffer.h"
 #include "core/cli.h"
@@ -324,9 +325,16 @@ explain_state(const struct agent_options *options, const char *path, int fd,
             best_tie = tie;
         }
     }
-    static const char *const ties[] = {"", "its content", "its path and content",
-                                       "its inode and content",
-                                       "its inode, birth time and content"};
+    static const char *const ties[] = {
+        [TIE_NONE] = "",
+        [TIE_WEAK] = "its beginning and name",
+        [TIE_EMPTY] = "its inode",
+        [TIE_SHORT] = "a part of its content",
+        [TIE_CONTENT] = "its content",
+        [TIE_PATH] = "its path and content",
+        [TIE_INODE] = "its inode and content",
+        [TIE_BIRTH] = "its inode, birth time and content",
+    };
     if (best == NULL) {
         printf("state: not known; it would be read from %s\n", "its beginning or as start_at says");
     } else {
@@ -335,6 +343,30 @@ explain_state(const struct agent_options *options, const char *path, int fd,
         uint64_t size = (uint64_t)about->st_size;
         printf("  %llu bytes wait\n",
                (unsigned long long)(size > best->committed ? size - best->committed : 0));
+    }
+    catalog_done(&catalog);
+}
+
+/* Lives that had the path and have no file: what is kept of them. */
+static void
+explain_gone(const struct agent_options *options, const char *path, bool there)
+{
+    struct catalog catalog = {0};
+    struct state_report report;
+    struct err err;
+    if (!state_read(options->top.state_dir, &catalog, &report, &err)) {
+        catalog_done(&catalog);
+        return;
+    }
+    for (const struct generation *at = catalog.first; at != NULL; at = at->next) {
+        bool held = spool_holds(options->top.state_dir, at->id);
+        if (strcmp(at->path, path) != 0 || (there && !held))
+            continue;
+        printf("state: known as a file that had this path:\n");
+        print_generation(at);
+        printf("  its file is gone; %s\n",
+               held ? "its unread bytes are in the spool and are read from there"
+                    : "/status of the running agent says whether it is held or looked for");
     }
     catalog_done(&catalog);
 }
@@ -359,6 +391,7 @@ verb_explain(const struct agent_options *options, const char *path)
         printf("%s: %lld bytes\n", path, (long long)explain.about.st_size);
     printf("%s", buffer_string(&text));
     buffer_done(&text);
+    explain_gone(options, path, there);
     if (!there)
         return explain.about.st_mode == 0 ? CLI_EXIT_RUNTIME : CLI_EXIT_OK;
     int fd = reader_open(path);

@@ -189,7 +189,9 @@ def test_a_deleted_file_survives_kill_9_in_the_spool(start, mock, logs, lines):
     held_as(agent, path, "in the spool")
     assert agent.metric("tailrace_agent_spool_bytes") >= 3000 * 60
     assert agent.metric("tailrace_agent_held_deleted_bytes") == 0, "the disk has its room back"
+    assert "its unread bytes are in the spool" in agent.run_verb("explain", str(path)).stdout
     lines.put(path, 50)     # a file of the same name is another one
+    assert "its unread bytes are in the spool" in agent.run_verb("explain", str(path)).stdout
     come_back(mock, agent)
     settled(mock, lines)
     cleaned(agent)
