@@ -8,6 +8,7 @@
  *     FAULTS_CHANCE  or each with this chance in a million, by FAULTS_SEED
  *     FAULTS_ERROR   EIO ENOSPC EINTR EMFILE ENOMEM short; else one that suits the call
  *     FAULTS_LOG     a file: a line for each fault, the number of calls at the end
+ *     FAULTS_CLOCK   a file with the seconds that the wall clock is wrong by; read at every look
  * Reads and writes of other things than regular files are left alone. */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SHORT (-1) /* no error: half of what was asked for */
@@ -60,9 +62,9 @@ static struct {
     unsigned long at, chance;
     uint64_t seed;
     int error; /* 0: one that suits */
-    int log;
+    int log, clock;
     uintptr_t from, to; /* the program's text */
-} faults = {.log = -1};
+} faults = {.log = -1, .clock = -1};
 static atomic_ulong calls;
 
 static int
@@ -114,6 +116,9 @@ begin(void)
     if (log != NULL)
         faults.log = (int)syscall(SYS_openat, AT_FDCWD, log,
                                   O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    const char *clock = getenv("FAULTS_CLOCK");
+    if (clock != NULL)
+        faults.clock = (int)syscall(SYS_openat, AT_FDCWD, clock, O_RDONLY | O_CLOEXEC);
     for (int i = 0; wanted != NULL && i < KINDS; i++)
         faults.wanted[i] = strstr(wanted, kinds[i].name) != NULL;
 }
@@ -358,6 +363,35 @@ fstatat(int folder, const char *path, struct stat *out, int flags)
 {
     NEXT(fstatat)
     return fails(KIND_STAT, CALLER) ? -1 : next(folder, path, out, flags);
+}
+
+static long
+clock_error(void)
+{
+    char text[32] = "";
+    if (faults.clock >= 0)
+        (void)!syscall(SYS_pread64, faults.clock, text, sizeof(text) - 1, 0);
+    return strtol(text, NULL, 10);
+}
+
+int
+clock_gettime(clockid_t clock, struct timespec *out)
+{
+    NEXT(clock_gettime)
+    int result = next(clock, out);
+    if (result == 0 && clock == CLOCK_REALTIME)
+        out->tv_sec += clock_error();
+    return result;
+}
+
+time_t
+time(time_t *out)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (out != NULL)
+        *out = now.tv_sec;
+    return now.tv_sec;
 }
 
 DIR *

@@ -26,34 +26,43 @@ IO = "read,write,sync,rename,open,truncate,stat,folder"
 
 
 def library() -> Path:
-    path = Path(os.environ.get("TAILRACE_FAULTS") or
-                REPO / "build/dev/test/torture/libfaults.so").absolute()
-    assert path.is_file(), f"there is no {path}: cmake --build --preset dev, or set TAILRACE_FAULTS"
+    """Of TAILRACE_FAULTS, else compiled when it is older than its source."""
+    path = Path(os.environ.get("TAILRACE_FAULTS") or REPO / "build/test/libfaults.so").absolute()
+    source = HERE / "faults.c"
+    if "TAILRACE_FAULTS" not in os.environ and (
+            not path.exists() or path.stat().st_mtime < source.stat().st_mtime):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-fPIC", "-shared",
+                        "-fno-builtin", "-o", str(partial), str(source), "-ldl"], check=True)
+        partial.rename(path)
+    assert path.is_file(), f"TAILRACE_FAULTS names {path}, which is not there"
     return path
 
 
 class Broker:
     """tailrace-local-broker as a process."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, topics: tuple[str, ...] = (TOPIC,)):
         folder.mkdir(parents=True, exist_ok=True)
         address = folder / "address"
-        self.process = subprocess.Popen(
-            [str(binary("tailrace-local-broker")), "--topic", f"{TOPIC}:{PARTITIONS}",
-             "--address-file", str(address)], stdout=subprocess.DEVNULL)
+        command = [str(binary("tailrace-local-broker")), "--address-file", str(address)]
+        for topic in topics:
+            command += ["--topic", f"{topic}:{PARTITIONS}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.servers = wait_for("the broker's address", lambda: address.read_text().strip())
 
     def end(self) -> None:
         self.process.terminate()
         self.process.wait(30)
 
-    def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def events(self, topic: str = TOPIC) -> Iterator[tuple[str, dict[str, Any]]]:
         import json
         from confluent_kafka import Consumer, TopicPartition
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "torture",
                              "enable.auto.commit": False, "log_level": 0,
                              "fetch.wait.max.ms": 50})
-        places = [TopicPartition(TOPIC, number, 0) for number in range(PARTITIONS)]
+        places = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
         left = {place.partition: consumer.get_watermark_offsets(place, 30)[1] for place in places}
         consumer.assign([place for place in places if left[place.partition] > 0])
         left = {partition: end for partition, end in left.items() if end > 0}
