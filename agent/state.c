@@ -30,8 +30,9 @@
 struct state {
     struct catalog *catalog;
     struct seen_input *inputs;
-    bool was_clean; /* how the last owner stopped */
-    bool damaged;   /* records were lost: no input can be said to be new */
+    bool was_clean;    /* how the last owner stopped */
+    uint64_t was_boot; /* and in which boot it wrote last */
+    bool damaged;      /* records were lost: no input can be said to be new */
     uint64_t machine, file_system, boot;
 
     struct buffer pending; /* put, not handed over */
@@ -186,6 +187,7 @@ load_journal(struct state *state, struct state_report *report, struct err *err)
     state->live_size = found.whole; /* until the first snapshot tells */
     state->last_wall_ms = report->last_wall_ms;
     state->was_clean = report->clean;
+    state->was_boot = found.boot;
     return true;
 }
 
@@ -643,5 +645,7 @@ state_stop(struct state *state, struct err *err)
 bool
 state_save(struct state *state, struct err *err)
 {
+    if (!state->was_clean) /* a power cut is for the next agent to see */
+        state->boot = state->was_boot;
     return write_all(state, state->was_clean, err);
 }
