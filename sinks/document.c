@@ -165,7 +165,8 @@ document_new(struct document_pool *pool, struct consumer *consumer, const struct
     };
     document->held = sizeof(*document) + MESSAGE_OVERHEAD + document->key_size + document->raw_size;
     char foreign_id[FOREIGN_ID_MAX];
-    if (event_id_is_ours(document->key, document->key_size)) {
+    bool ours = event_id_is_ours(document->key, document->key_size);
+    if (ours) {
         document->id = document->key;
         document->id_size = document->key_size;
     } else {
@@ -176,9 +177,7 @@ document_new(struct document_pool *pool, struct consumer *consumer, const struct
     }
     document->value = document->raw;
     document->value_size = document->raw_size;
-    bool ready =
-        record_is_ready(document->key, document->key_size, document->raw, document->raw_size);
-    ASSERT(!ready || document->id != NULL);
+    bool ready = ours && record_is_ready(document->raw, document->raw_size);
     if (!ready && !convert(pool, document, foreign_id)) {
         document->next = rest;
         return NULL;

@@ -31,11 +31,11 @@ struct survey {
 };
 
 bool
-record_is_ready(const void *key, size_t key_size, const char *value, size_t value_size)
+record_is_ready(const char *value, size_t value_size)
 {
     return value != NULL && value_size > READY_PREFIX_SIZE &&
            memcmp(value, READY_PREFIX, READY_PREFIX_SIZE) == 0 &&
-           memchr(value, '\n', value_size) == NULL && event_id_is_ours(key, key_size);
+           memchr(value, '\n', value_size) == NULL;
 }
 
 /* Reads `count` digits; false when there are fewer. */

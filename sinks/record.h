@@ -16,10 +16,10 @@ struct buffer;
  * deeper value is kept as text. */
 #define RECORD_DEPTH_MAX 200
 
-/* True when the bytes may stand in a bulk as they are: a key of our grammar, `{"@timestamp":"`
- * in front, no newline. Such a value is not parsed; if its JSON is broken all the same, the
+/* True when the value of a record with a key of ours may stand in a bulk as it is:
+ * `{"@timestamp":"` in front, no newline. It is not parsed; if its JSON is broken all the same, the
  * server says so for that one document. */
-bool record_is_ready(const void *key, size_t key_size, const char *value, size_t value_size);
+bool record_is_ready(const char *value, size_t value_size);
 
 /* Appends the document for any other value: a JSON object is made one line and given an
  * "@timestamp" if it has none (its own `timestamp`, `ts` or `time`, else `timestamp_ms`);
