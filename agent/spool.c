@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/generation.h"
@@ -164,6 +165,19 @@ unpack_job_step(struct spool *spool, struct spool_job *job)
     return publish(spool, job, unpack_end(job->unpack));
 }
 
+/* A copy that would fill the disk is not begun: others write there, too. */
+static bool
+fits_disk(const struct spool *spool, const struct spool_job *job)
+{
+    struct statvfs disk;
+    struct stat about;
+    if (fstatvfs(spool->folder_fd, &disk) != 0 || fstat(job->source, &about) != 0)
+        return true; /* the writing will tell */
+    uint64_t size = (uint64_t)about.st_size;
+    errno = ENOSPC;
+    return size <= job->at || size - job->at < (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
 static enum unpack_result
 job_step(struct spool *spool, struct spool_job *job)
 {
@@ -173,6 +187,8 @@ job_step(struct spool *spool, struct spool_job *job)
         job->target = openat(spool->folder_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (job->target < 0)
             return fail(spool, job, "create");
+        if (!job->unpacks && !fits_disk(spool, job))
+            return fail(spool, job, "write");
     }
     enum unpack_result result = job->unpacks ? unpack_job_step(spool, job) : copy_step(spool, job);
     if (result == UNPACK_MORE || result == UNPACK_DONE)

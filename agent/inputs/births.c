@@ -33,6 +33,20 @@ is_binary(int fd)
     return got > zeros && memchr(bytes + zeros, '\0', (size_t)(got - zeros)) != NULL;
 }
 
+/* As rotation leaves it: gzip, zstd or xz. */
+static bool
+is_compressed(int fd)
+{
+    unsigned char bytes[6];
+    ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
+    return got == (ssize_t)sizeof(bytes) &&
+           (memcmp(bytes, "\x1f\x8b\x08", 3) == 0 || memcmp(bytes, "\x28\xb5\x2f\xfd", 4) == 0 ||
+            memcmp(bytes,
+                   "\xfd"
+                   "7zXZ",
+                   5) == 0);
+}
+
 void
 births_refuse(struct agent *agent, struct file *file, const char *label, const char *reason)
 {
@@ -165,6 +179,9 @@ begin_in(struct agent *agent, const struct lives *lives, struct find *find, int 
     if (old) {
         file->state = FILE_IGNORED;
         file->reason = "not written for longer than ignore_older";
+    } else if (is_compressed(fd)) {
+        births_refuse(agent, file, "compressed",
+                      "it is compressed; only the rest of a file that is known is read from a .gz");
     } else if (is_binary(fd)) {
         births_refuse(agent, file, "binary",
                       "it looks binary: a zero byte in its first 1024, behind those it begins "

@@ -99,7 +99,7 @@ add_zeros(struct metrics *metrics, const char *input)
 {
     static const char *const losses[] = {"deleted",  "truncated",        "shorter",
                                          "vanished", "held_deleted_max", "compressed"};
-    static const char *const refusals[] = {"binary", "own_data"};
+    static const char *const refusals[] = {"binary", "compressed", "own_data"};
     static const char *const lives[] = {"new",       "truncated", "renamed",      "copied",
                                         "replaced",  "ambiguous", "inode_reused", "own_after_grace",
                                         "power_cut", "foreign"};

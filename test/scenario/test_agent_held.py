@@ -399,6 +399,14 @@ def test_a_file_compressed_while_the_agent_was_down_is_finished(start, mock, log
     assert agent.metric(LOST) == 0
 
 
+def test_a_compressed_file_that_is_not_ours_is_refused(start, mock, logs):
+    path = logs / "old.log"     # whatever its name is
+    path.write_bytes(gzip.compress(b"one\ntwo\n"))
+    agent = start()
+    agent.wait_metric("tailrace_agent_refused_files_total", reason="compressed")
+    assert agent.logged(f"'{path}' of input 'a' is not read: it is compressed")
+
+
 def test_a_file_of_which_nothing_was_acknowledged_is_found_compressed(start, mock, logs, lines):
     path = logs / "app.log"
     agent = start()
