@@ -306,6 +306,8 @@ class Directory:
         if not body.wanted and body.before is not None and not body.seen:
             self.excuse_loss(body, "begun by a truncation and rotated out before it was seen")
             body.path = None
+        elif not body.wanted and body.copied and not body.seen:
+            self.excuse_double(body, "replaced and rotated out before it was seen")
         elif not body.wanted and log not in self.looked | self.looking:
             self.excuse_loss(body, "rotated out of the globs before the first look at its path")
             body.path = None
