@@ -2,6 +2,7 @@
 """The index as it is made: types, names, other writers' JSON, templates and their owners."""
 
 import json
+import os
 
 import pytest
 
@@ -13,10 +14,15 @@ KEYS = 50_000
 TIME = "2026-11-21T06:12:00.123Z"
 
 
-@pytest.fixture(params=["opensearch", "elasticsearch8"])
+# TAILRACE_SEARCH names further ones of the stack, or addresses: elasticsearch9 http://…
+PRODUCTS = ["opensearch", "elasticsearch8", *os.environ.get("TAILRACE_SEARCH", "").split()]
+
+
+@pytest.fixture(params=PRODUCTS)
 def product(request, stack):
     """A fresh index on each of the two products; its template goes with it."""
-    url = stack.start(request.param, settings={})
+    given = request.param.startswith("http")
+    url = request.param if given else stack.start(request.param, settings={})
     found = Index.fresh(url, "design")
     yield found
     found.drop()

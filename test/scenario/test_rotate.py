@@ -4,6 +4,7 @@
 import datetime
 import http.server as web
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -41,6 +42,16 @@ def indices(index):
     index.ask("POST", f"/{index.name}*/_refresh")
     found = index.ask("GET", f"/_cat/indices/{index.name}*?format=json&h=index,docs.count")
     return {each["index"]: int(each["docs.count"]) for each in found}
+
+
+# TAILRACE_SEARCH names further ones of the stack, or addresses: elasticsearch9 http://…
+PRODUCTS = ["opensearch", *os.environ.get("TAILRACE_SEARCH", "").split()]
+
+
+@pytest.fixture(scope="module", params=PRODUCTS)
+def opensearch(request, stack):
+    given = request.param.startswith("http")
+    return request.param if given else stack.start(request.param, settings={})
 
 
 @pytest.fixture
