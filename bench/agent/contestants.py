@@ -8,7 +8,7 @@ from pathlib import Path
 
 LINGER_MS = 20          # the agent's default
 AGENT_RECORDS = 32768   # the agent has no more under way
-AGENT_MEMORY = 12 << 20
+AGENT_MEMORY = 9 << 20
 
 
 class Contestant:

@@ -35,7 +35,7 @@ SETTLE_SECONDS = 3       # after a start, before a live measurement
 BARE_WAYS = {            # name -> records under way, bytes of records held
     BARE: (0, 0),
     "librdkafka, bounded": (AGENT_RECORDS, 0),
-    "librdkafka, bounded, the same 12 MiB": (AGENT_RECORDS, AGENT_MEMORY),
+    "librdkafka, bounded, the same 9 MiB": (AGENT_RECORDS, AGENT_MEMORY),
 }
 
 
