@@ -6,7 +6,8 @@ By hand, with the Python of the test environment and the embedded broker:
     $(python3 test/stack/stack.py venv)/bin/python test/chaos/rotate.py --up 200 --away 200 \\
         [--seed N] [--folder DIR]
 
-Nothing is removed. Four logs are rotated as logrotate does it, the one before the last compressed (delaycompress):
+Nothing is removed. Four logs are rotated as logrotate does it, the one before the last compressed
+(delaycompress):
     in.log      renamed, the new names match the input's paths
     out.log     renamed, the new names do not match
     date.log    renamed once, to a name with a date

@@ -32,7 +32,8 @@ LOGS = ["a.log", "a.log", "b.log", "link.log"]
 FILES = LOGS[:3]        # those that may be renamed
 WEIGHTS = {
     "append": 30, "partial": 4, "late": 5, "rotate": 10, "stamp": 4, "move_away": 2, "delete": 4,
-    "delete_old": 2, "swap": 4, "truncate": 4, "rewrite": 2, "copytruncate": 6, "replace": 4, "gzip": 5,
+    "delete_old": 2, "swap": 4, "truncate": 4, "rewrite": 2, "copytruncate": 6, "replace": 4,
+    "gzip": 5,
     "start": 12, "kill": 8, "stop": 5, "settle": 9, "look": 6, "rest": 1, "pause": 8,
     "away": 2, "back": 3}
 SHRINK_SECONDS = 150
@@ -51,8 +52,8 @@ def make_operation(chance: random.Random, kind: str) -> list[Any]:
         return [kind, chance.choice([3, 20, 60, 60, 150, 400])]
     if kind == "partial":
         return [kind, chance.choice(LOGS)]
-    if kind in ("move_away", "delete", "delete_old", "truncate", "rewrite", "copytruncate", "replace",
-                "gzip"):
+    if kind in ("move_away", "delete", "delete_old", "truncate", "rewrite", "copytruncate",
+                "replace", "gzip"):
         return [kind, chance.choice(FILES)]
     return [kind]
 
@@ -63,7 +64,8 @@ def make_plan(seed: int, without: list[str] = ()) -> dict[str, Any]:
     weights = [WEIGHTS[kind] for kind in kinds]
     operations = [make_operation(chance, chance.choices(kinds, weights)[0])
                   for _ in range(chance.choice([6, 12, 20, 30]))]
-    return {"seed": seed, "all_names": chance.random() < 0.5, "banner": "banner" not in without and chance.random() < 0.3,
+    banner = "banner" not in without and chance.random() < 0.3
+    return {"seed": seed, "all_names": chance.random() < 0.5, "banner": banner,
             "again": chance.random() < 0.3, "operations": operations}
 
 

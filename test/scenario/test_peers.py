@@ -548,7 +548,8 @@ def test_lines_of_every_size(case):
     def found() -> list[dict]:
         return [event for _, event in case.kafka.events(case.topic)]
 
-    wait_for("the last line", lambda: any(event["message"] == "ünïcode 日志" for event in found()),
+    last = message_of(shapes[-1])
+    wait_for("the last line", lambda: any(event["message"] == last for event in found()),
              PATIENCE, every=0.3)
     case.agent.stop()
     events = sorted(found(), key=lambda event: event["log.offset"])
