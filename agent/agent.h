@@ -43,6 +43,8 @@ extern const struct metric_family agent_metric_families[METRIC_COUNT];
 
 struct agent;
 struct file;
+struct remote;
+struct remotes;
 struct finds;
 struct moved;
 struct watch;
@@ -173,10 +175,11 @@ struct file {
         uint64_t device, inode;
     } inode_key;
     bool in_path_table, in_inode_table;
-    uint64_t held_since_ms, grown_ms;       /* of SUSPENDED: since when; when it was written last */
+    uint64_t held_since_ms, grown_ms; /* of SUSPENDED: since when; when it was written last */
     struct habit habit;
     const struct rotation *rotation; /* it was rotated away from that path at `moved_ms` */
     uint64_t moved_ms;
+    struct remote *remote;                  /* the network mount it lies on; NULL: none */
     bool busy, blind;                       /* see inputs/account.h, inputs/sweep.h */
     struct file *busy_next, *busy_previous; /* of the agent */
     struct file *blind_next, *blind_previous;
@@ -205,6 +208,7 @@ struct input {
     bool removed;               /* only answers are awaited */
     bool rotates;               /* how often some path is rotated is known */
     bool first_start;           /* never started before: start_at holds */
+    bool skipped;               /* by the last discovery, in part: a mount hangs */
     uint64_t round;             /* discovery that looked for its files last */
     int64_t tokens;             /* bytes that rate_limit lets it read now */
     uint64_t tokens_ms;
@@ -239,6 +243,7 @@ struct agent {
     size_t folders_failed, folders_unwatched; /* of the last discovery: not to be looked into, */
     uint64_t walk_us;                         /* without inotify; and what its walk took */
     uint64_t forget_at_ms;
+    struct remotes *remotes; /* network mounts; NULL: not known */
 
     bool truncated;      /* some file was, since the last discovery */
     struct finds *finds; /* of the last discovery, not decided yet; owned by files.c */

@@ -28,6 +28,7 @@
 #include "agent/delivery.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
+#include "agent/inputs/remotes.h"
 #include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
 #include "agent/link.h"
@@ -96,7 +97,7 @@ struct pipeline {
     uint64_t stop_at_ms, save_until_ms;
     bool failed;
     metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
-        sweep_seconds;
+        sweep_seconds, hung_mounts;
 };
 
 static struct pipeline *
@@ -437,6 +438,23 @@ publish(struct pipeline *pipeline)
     metrics_publish(agent->metrics);
 }
 
+static void
+remote_changed(void *context, const struct remote *remote)
+{
+    struct pipeline *pipeline = context;
+    size_t hung = 0;
+    for (const struct remote *at = remotes_first(pipeline->agent.remotes); at != NULL;
+         at = at->next)
+        hung += at->hung ? 1 : 0;
+    if (remote->hung)
+        log_warn("'%s' (%s) does not answer: its files wait, the others go on", remote->path,
+                 remote->type);
+    else
+        log_info("'%s' (%s) answers again", remote->path, remote->type);
+    metrics_set(pipeline->agent.metrics, pipeline->hung_mounts, (double)hung);
+    files_remote_changed(&pipeline->agent, remote);
+}
+
 static void begin_stop(struct pipeline *pipeline, const char *why);
 
 static int
@@ -464,6 +482,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
                  (held_is_saving(agent) && now_ms < pipeline->save_until_ms);
     if (pipeline->stopping && !waits)
         return sd_event_exit(pipeline->event, 0);
+    remotes_tick(agent->remotes, remote_changed, pipeline); /* last: now answers are out */
     arm(pipeline->tick, pipeline->stopping ? 20 : agent->once ? 100 : TICK_MS);
     return 0;
 }
@@ -657,6 +676,7 @@ add_metrics(struct pipeline *pipeline)
     pipeline->state_errors = metrics_series(metrics, METRIC_STATE_ERRORS, NULL);
     pipeline->sweeps = metrics_series(metrics, METRIC_SWEEPS, NULL);
     pipeline->sweep_seconds = metrics_series(metrics, METRIC_SWEEP_SECONDS, NULL);
+    pipeline->hung_mounts = metrics_series(metrics, METRIC_HUNG_MOUNTS, NULL);
     metrics_about(metrics, "tailrace-agent", rd_kafka_version_str());
     pipeline->reload_fine = metrics_series(metrics, METRIC_RELOAD_FINE, NULL);
     pipeline->reload_time = metrics_series(metrics, METRIC_RELOAD_TIME, NULL);
@@ -753,6 +773,7 @@ start(struct pipeline *pipeline, struct err *err)
     }
     if (!add_sources(pipeline, err) || !link_open(pipeline->link, err))
         return false;
+    agent->remotes = remotes_new();
     check_clock(pipeline); /* before the first look at files */
     return true;
 }
@@ -856,6 +877,7 @@ pipeline_free(struct pipeline *pipeline)
     files_done(agent);
     delivery_done(agent);
     watch_free(pipeline->watch);
+    remotes_free(agent->remotes);
     state_free(agent->state);
     catalog_done(&agent->catalog);
     slab_pool_free(agent->pool);

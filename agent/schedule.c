@@ -7,6 +7,7 @@
 #include "agent/delivery.h"
 #include "agent/inputs/account.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/remotes.h"
 #include "agent/reader.h"
 #include "core/assert.h"
 #include "core/clock.h"
@@ -230,6 +231,8 @@ input_turn(struct agent *agent, struct input *input)
         file->queued = false;
         if (file->failed || file->state != FILE_ACTIVE || file->refused_until_ms != 0)
             return true;
+        if (!remote_answers(file->remote))
+            return true; /* the tick takes it up again */
         struct err err = {0};
         enum read_outcome outcome = reader_turn(agent, file, file->partition, lane, &err);
         after_turn(agent, file, lane, outcome, &err);

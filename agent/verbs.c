@@ -16,6 +16,7 @@
 #include "agent/generation.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/glob.h"
+#include "agent/inputs/remotes.h"
 #include "agent/reader.h"
 #include "agent/spool.h"
 #include "agent/state.h"
@@ -43,11 +44,60 @@ struct owned {
 struct counted {
     const struct agent_options *options;
     const struct agent_files_options *input;
+    const struct remotes *remotes;
     struct owned *owned;
     size_t files, others, unreadable, unreadable_before;
     const char *other; /* input that reads some of them already */
     unsigned long long bytes;
 };
+
+static bool
+count_enter(void *context, const char *path)
+{
+    const struct counted *counted = context;
+    struct remote *remote = remotes_of_path(counted->remotes, path);
+    if (remote_wait(remote, REMOTE_DEADLINE_MS))
+        return true;
+    printf("  input '%s': '%s' is not looked into: '%s' does not answer\n", counted->input->name,
+           path, remote->path);
+    return false;
+}
+
+/* Does something that the pattern may find lie on the mount? */
+static bool
+concerns(const struct remote *remote, const char *pattern)
+{
+    size_t literal = strcspn(pattern, "*?[\\");
+    size_t size = strlen(remote->path);
+    size_t common = size < literal ? size : literal;
+    return strncmp(remote->path, pattern, common) == 0 &&
+           (size >= literal || pattern[size] == '/' || size == 1);
+}
+
+/* Says which paths lie on network mounts, and waits for those to answer, but not for ever. The
+ * number of those that do not. */
+static size_t
+check_remotes(const struct agent_options *options, struct remotes *remotes)
+{
+    size_t hung = 0;
+    for (struct remote *remote = remotes_first(remotes); remote != NULL; remote = remote->next) {
+        for (size_t i = 0; i < options->files_count; i++) {
+            const struct agent_files_options *input = &options->files[i];
+            for (size_t k = 0; k < input->paths.count; k++) {
+                if (!concerns(remote, input->paths.items[k]))
+                    continue;
+                bool answers = remote_wait(remote, REMOTE_DEADLINE_MS);
+                hung += answers ? 0 : 1;
+                printf("input '%s': '%s' is a network mount (%s): %s\n", input->name, remote->path,
+                       remote->type,
+                       answers ? "it answers; new lines there are seen by the sweep"
+                               : "it does not answer; its files wait until it does");
+                break;
+            }
+        }
+    }
+    return hung;
+}
 
 static void
 count_folder(void *context, const char *path)
@@ -118,7 +168,7 @@ count_file(void *context, const struct glob_found *found)
 static bool
 check_input(struct counted *counted)
 {
-    struct glob_walk walk = {count_folder, count_file, count_failed, counted};
+    struct glob_walk walk = {count_enter, count_folder, count_file, count_failed, counted};
     counted->files = counted->others = 0;
     counted->bytes = 0;
     counted->unreadable_before = counted->unreadable;
@@ -143,9 +193,9 @@ check_input(struct counted *counted)
 
 /* False when memory is short. */
 static bool
-check_inputs(const struct agent_options *options, size_t *unreadable)
+check_inputs(const struct agent_options *options, const struct remotes *remotes, size_t *unreadable)
 {
-    struct counted counted = {.options = options};
+    struct counted counted = {.options = options, .remotes = remotes};
     bool fine = true;
     for (size_t i = 0; i < options->files_count && fine; i++) {
         counted.input = &options->files[i];
@@ -263,9 +313,13 @@ verb_check(const struct agent_options *options, bool connect)
         return CLI_EXIT_USAGE;
     }
     size_t unreadable;
-    if (!check_inputs(options, &unreadable))
+    struct remotes *remotes = remotes_new();
+    size_t problems = check_remotes(options, remotes);
+    bool looked = check_inputs(options, remotes, &unreadable);
+    remotes_free(remotes);
+    if (!looked)
         return CLI_EXIT_RUNTIME;
-    size_t problems = check_state_dir(options->top.state_dir) ? 0 : 1;
+    problems += check_state_dir(options->top.state_dir) ? 0 : 1;
     printf("kafka: %s (%s)%s\n", settings.bootstrap_servers, settings.security_protocol,
            settings.servers_from_environment ? ", from KAFKA_BOOTSTRAP_SERVERS" : "");
     if (connect)
@@ -371,6 +425,14 @@ explain_gone(const struct agent_options *options, const char *path, bool there)
     catalog_done(&catalog);
 }
 
+/* The network mount that the path lies on, when it does not answer. */
+static const struct remote *
+hung_mount(const struct remotes *remotes, const char *path)
+{
+    struct remote *remote = remotes_of_path(remotes, path);
+    return remote == NULL || remote_wait(remote, REMOTE_DEADLINE_MS) ? NULL : remote;
+}
+
 int
 verb_explain(const struct agent_options *options, const char *path)
 {
@@ -380,6 +442,18 @@ verb_explain(const struct agent_options *options, const char *path)
     struct buffer text;
     buffer_init(&text, REPORT_MAX);
     struct explain explain;
+    struct remotes *remotes = remotes_new();
+    const struct remote *hung = hung_mount(remotes, path);
+    if (hung != NULL)
+        printf("%s: it lies on the network mount '%s' (%s), which does not answer: it waits until "
+               "that does\n",
+               path, hung->path, hung->type);
+    bool hangs = hung != NULL;
+    remotes_free(remotes);
+    if (hangs) {
+        buffer_done(&text);
+        return CLI_EXIT_OK;
+    }
     bool there = explain_init(&explain, options->top.state_dir, path, &text);
     bool read = false;
     for (size_t i = 0; there && i < options->files_count && !read; i++)

@@ -103,6 +103,8 @@ find_between(struct agent *agent, struct finds *finds, const struct moved *moved
         return;
     memcpy(folder, moved->path, size);
     folder[size] = '\0';
+    if (!path_answers(agent, folder))
+        return;
     DIR *entries = opendir(size == 0 ? "/" : folder);
     if (entries == NULL)
         return;

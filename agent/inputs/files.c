@@ -21,6 +21,7 @@
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
 #include "agent/inputs/mounts.h"
+#include "agent/inputs/remotes.h"
 #include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
 #include "agent/reader.h"
@@ -229,20 +230,64 @@ input_remove(struct agent *agent, struct input *input)
     return true;
 }
 
+/* --- network mounts --- */
+
+static const char mount_hangs[] = "its network mount does not answer";
+
+bool
+path_answers(const struct agent *agent, const char *path)
+{
+    return remote_answers(remotes_of_path(agent->remotes, path));
+}
+
+void
+files_remote_changed(struct agent *agent, const struct remote *remote)
+{
+    for (struct file *file = agent->files; file != NULL; file = file->next) {
+        if (file->remote != remote || file->state != FILE_ACTIVE)
+            continue;
+        if (remote->hung && file->reason == NULL) {
+            file->reason = mount_hangs;
+            file->error_number = ETIMEDOUT;
+        } else if (!remote->hung && file->reason == mount_hangs) {
+            file->reason = NULL;
+            file->error_number = 0;
+            file->modified_ns = 0; /* the next look takes it up */
+        }
+        account_touch(agent, file);
+    }
+    if (!remote->hung)
+        agent->rediscover(agent);
+}
+
 /* --- discovery --- */
 
 struct discovery {
+    bool skipped; /* some folder of the input could not be looked into */
     struct agent *agent;
     struct watch *watch;
     struct input *input;
 };
+
+/* What hangs has been told about; it is looked into when it answers. */
+static bool
+may_enter(void *context, const char *path)
+{
+    struct discovery *discovery = context;
+    if (path_answers(discovery->agent, path))
+        return true;
+    discovery->agent->folders_failed++;
+    discovery->skipped = true;
+    return false;
+}
 
 static void
 discovered_folder(void *context, const char *path)
 {
     struct discovery *discovery = context;
     struct err err = {0};
-    if (discovery->watch == NULL || watch_folder(discovery->watch, path, &err))
+    if (discovery->watch == NULL || remotes_of_path(discovery->agent->remotes, path) != NULL ||
+        watch_folder(discovery->watch, path, &err))
         return;
     struct agent *agent = discovery->agent;
     agent->folders_unwatched++;
@@ -328,6 +373,8 @@ static bool
 known_elsewhere(struct agent *agent, struct file *other, const char *path)
 {
     struct stat about;
+    if (!remote_answers(other->remote))
+        return true;
     bool still_there = other->listed && stat(other->path, &about) == 0 &&
                        (uint64_t)about.st_ino == other->inode &&
                        (uint64_t)about.st_dev == other->device;
@@ -440,7 +487,7 @@ discovered_file(void *context, const struct glob_found *found)
     struct agent *agent = discovery->agent;
     const char *path = found->path;
     struct file *file = file_by_path(agent, path);
-    if (file != NULL && is_still(file, found)) {
+    if (file != NULL && (is_still(file, found) || !remote_answers(file->remote))) {
         file->round = agent->round;
         return;
     }
@@ -518,6 +565,8 @@ static void
 check_unseen(struct agent *agent, struct file *file)
 {
     struct stat about;
+    if (!remote_answers(file->remote) || !path_answers(agent, file->path))
+        return;
     bool there = stat(file->path, &about) == 0;
     int number = there ? 0 : errno;
     bool gone = number == ENOENT || number == ENOTDIR;
@@ -559,9 +608,9 @@ look_at_released(struct agent *agent)
 {
     for (struct generation *at = agent->catalog.first; at != NULL; at = at->next) {
         struct stat about;
-        if (at->released && at->file == NULL && stat(at->path, &about) == 0 &&
-            (uint64_t)about.st_ino == at->inode && (uint64_t)about.st_dev == at->device &&
-            (uint64_t)about.st_size > at->committed)
+        if (at->released && at->file == NULL && path_answers(agent, at->path) &&
+            stat(at->path, &about) == 0 && (uint64_t)about.st_ino == at->inode &&
+            (uint64_t)about.st_dev == at->device && (uint64_t)about.st_size > at->committed)
             at->searched = false;
     }
 }
@@ -602,7 +651,9 @@ files_discover(struct agent *agent, struct watch *watch)
     bool whole = true;
     for (struct input *input = agent->inputs; input != NULL; input = input->next) {
         discovery.input = input;
-        struct glob_walk walk = {discovered_folder, discovered_file, discovery_failed, &discovery};
+        discovery.skipped = false;
+        struct glob_walk walk = {may_enter, discovered_folder, discovered_file, discovery_failed,
+                                 &discovery};
         for (size_t i = 0; i < input->options->paths.count; i++) {
             struct err err = {0};
             if (!glob_expand(input->options->paths.items[i], &walk, &err)) {
@@ -610,6 +661,7 @@ files_discover(struct agent *agent, struct watch *watch)
                 whole = false;
             }
         }
+        input->skipped = discovery.skipped;
     }
     for (struct file *file = agent->files, *next; file != NULL && whole; file = next) {
         next = file->next;
@@ -622,7 +674,8 @@ files_discover(struct agent *agent, struct watch *watch)
     held_attach(agent);
     agent->walk_us = (clock_monotonic_ns() - start_ns) / 1000;
     for (struct input *input = agent->inputs; input != NULL && whole; input = input->next)
-        input->round = agent->round;
+        if (!input->skipped)
+            input->round = agent->round;
     return files_discover_more(agent);
 }
 
@@ -834,6 +887,10 @@ tick_file(struct agent *agent, struct file *file, uint64_t now_ms)
         files_settled(agent, file);
         return;
     }
+    if (!remote_answers(file->remote))
+        return;
+    if (file->remote != NULL && file->error_number == 0 && file->size > file->read)
+        schedule_file(agent, file); /* its turn may have come while it did not answer */
     if (file->state == FILE_SUSPENDED && copies_are_due(file, now_ms))
         agent->rediscover(agent);
     if (file->state != FILE_ACTIVE)
@@ -847,6 +904,10 @@ tick_file(struct agent *agent, struct file *file, uint64_t now_ms)
         sweep_look(agent, file); /* it may be readable again */
     if (file->state == FILE_ACTIVE)
         write_progress(agent, file);
+    /* To close a file of a FUSE that hangs does not come back either, not even by the exit. */
+    if (file->remote != NULL && file->state == FILE_ACTIVE && file->listed && !file->queued &&
+        file->first == NULL && file_lag(file) == file_unfinished(file))
+        file_close(agent, file);
 }
 
 void

@@ -44,6 +44,12 @@ bool input_matches(const struct agent_files_options *options, const char *path);
  * lines to be shipped when nothing else is left. */
 bool files_all_done(struct agent *agent);
 
+/* A network mount has become hung, or answers again. */
+struct remote;
+void files_remote_changed(struct agent *agent, const struct remote *remote);
+/* May the path be touched, or does it lie on a mount that hangs? */
+bool path_answers(const struct agent *agent, const char *path);
+
 /* Called by the data path. */
 void files_idle(struct agent *agent, struct file *file);
 void files_changed(struct agent *agent, struct file *file);

@@ -253,6 +253,8 @@ visit_folder(struct stop **stops, const struct stop *stop, const struct segment 
              const char *rest, const struct glob_walk *walk, struct err *err)
 {
     const char *path = stop->path[0] == '\0' ? "/" : stop->path;
+    if (walk->enter != NULL && !walk->enter(walk->context, path))
+        return true;
     DIR *folder = opendir(path);
     if (folder == NULL) {
         if (errno != ENOENT && errno != ENOTDIR)

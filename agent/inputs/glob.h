@@ -29,6 +29,7 @@ struct glob_found {
  * error (not: not there) goes to `failed`, and the walk goes on. Symbolic links to folders are
  * followed, but not by `**`. */
 struct glob_walk {
+    bool (*enter)(void *context, const char *path); /* may a folder be looked into? NULL: yes */
     void (*folder)(void *context, const char *path);
     void (*file)(void *context, const struct glob_found *found);
     void (*failed)(void *context, const char *path, int number);

@@ -21,14 +21,15 @@
 /* Its file is where it was, and the input does not want it any more: nothing to look for. A name
  * that rotation made of a wanted one was never wanted itself. */
 static bool
-is_left_out(const struct generation *generation, const struct input *input)
+is_left_out(const struct agent *agent, const struct generation *generation,
+            const struct input *input)
 {
     struct stat about;
     char name[PATH_MAX];
     size_t size = strlen(generation->path);
     if (input_matches(input->options, generation->path) || size >= sizeof(name) ||
-        stat(generation->path, &about) != 0 || (uint64_t)about.st_ino != generation->inode ||
-        (uint64_t)about.st_dev != generation->device)
+        !path_answers(agent, generation->path) || stat(generation->path, &about) != 0 ||
+        (uint64_t)about.st_ino != generation->inode || (uint64_t)about.st_dev != generation->device)
         return false;
     memcpy(name, generation->path, size + 1);
     for (size_t i = size; i-- > 1;) {
@@ -78,7 +79,7 @@ collect_wanted(struct siblings *siblings, const struct agent *agent)
             !at->searched && life_is_free(at) ? input_named(agent, at->input) : NULL;
         if (input == NULL || input->removed)
             continue;
-        if (is_left_out(at, input))
+        if (is_left_out(agent, at, input))
             at->searched = true;
         else
             siblings->wanted[siblings->count++] = (struct wanted){.generation = at, .input = input};
@@ -162,6 +163,8 @@ look_into(struct siblings *siblings, const struct agent *agent, size_t first, si
         return;
     memcpy(folder, any, size);
     folder[size] = '\0';
+    if (!path_answers(agent, folder))
+        return;
     DIR *entries = opendir(size == 0 ? "/" : folder);
     bool missing = entries == NULL && (errno == ENOENT || errno == ENOTDIR);
     for (size_t i = first; i < end; i++) {

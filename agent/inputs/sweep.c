@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "agent/inputs/file.h"
+#include "agent/inputs/remotes.h"
 #include "agent/inputs/watch.h"
 #include "core/clock.h"
 
@@ -46,8 +47,10 @@ void
 sweep_enter(struct agent *agent, struct file *file, const struct stat *about)
 {
     struct stat link;
+    file->remote = remotes_of_device(agent->remotes, (uint64_t)about->st_dev);
     /* A hint names the folder and name that were written through: links have others. */
-    if (agent->watch == NULL || about->st_nlink > 1 || !watch_covers(agent->watch, file->path) ||
+    if (agent->watch == NULL || file->remote != NULL || about->st_nlink > 1 ||
+        !watch_covers(agent->watch, file->path) ||
         (lstat(file->path, &link) == 0 && S_ISLNK(link.st_mode)))
         become_blind(agent, file);
 }
@@ -63,7 +66,8 @@ sweep_leave(struct agent *agent, struct file *file)
 void
 sweep_hinted(struct agent *agent, struct file *file)
 {
-    become_seeing(agent, file);
+    if (file->remote == NULL)
+        become_seeing(agent, file);
     sweep_look(agent, file);
 }
 
@@ -71,6 +75,8 @@ void
 sweep_look(struct agent *agent, struct file *file)
 {
     struct stat about;
+    if (!remote_answers(file->remote))
+        return;
     if (file->fd >= 0 ? fstat(file->fd, &about) == 0
                       : stat(file->path, &about) == 0 && (uint64_t)about.st_ino == file->inode &&
                             (uint64_t)about.st_dev == file->device)

@@ -131,7 +131,7 @@ expand(const char *folder, const char *pattern, struct found *found)
     char whole[256];
     struct err err;
     *found = (struct found){0};
-    struct glob_walk walk = {on_folder, on_file, on_failed, found};
+    struct glob_walk walk = {NULL, on_folder, on_file, on_failed, found};
     (void)snprintf(whole, sizeof(whole), "%s/%s", folder, pattern);
     assert_true(glob_expand(whole, &walk, &err));
     for (size_t i = 0; i < found->count; i++)
