@@ -116,6 +116,7 @@ class World:
             preload += f":{runtime}"
             environment["ASAN_OPTIONS"] = "verify_asan_link_order=0:exitcode=99"
             environment["UBSAN_OPTIONS"] = "exitcode=99"
+            environment["LSAN_OPTIONS"] = f"suppressions={HERE / 'leaks.supp'}:print_suppressions=0"
         return environment | {"LD_PRELOAD": preload} if faults else environment
 
     def once(self, faults: str = "", **more: Any) -> Result:
