@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/delivery.h"
+#include "agent/topics.h"
 #include "core/assert.h"
 #include "core/clock.h"
 #include "core/health.h"

@@ -38,6 +38,7 @@
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "agent/status.h"
+#include "agent/topics.h"
 #include "agent/wall.h"
 #include "core/ask.h"
 #include "core/assert.h"

@@ -14,6 +14,7 @@
 #include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
 #include "agent/state.h"
+#include "agent/topics.h"
 #include "core/assert.h"
 #include "core/clock.h"
 #include "core/encode.h"

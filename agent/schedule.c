@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 
-#include "agent/delivery.h"
 #include "agent/inputs/account.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/remotes.h"
 #include "agent/reader.h"
+#include "agent/topics.h"
 #include "core/assert.h"
 #include "core/clock.h"
 

@@ -92,7 +92,7 @@ share_allows(const struct slab_pool *pool, const struct slab_share *share, bool 
 {
     if (wide)
         return share->wide_held == 0 && (!share->stale || pool->wide_free_count > 1);
-    if (share->stale && pool->small_free_count <= pool->small_count / 2)
+    if (share->stale && pool->small_free_count <= pool->small_count / (share->held == 0 ? 4 : 2))
         return false;
     unsigned active = pool->active + (share->held + share->wide_held == 0 ? 1 : 0);
     unsigned fair = pool->small_count / SHARE_PARTS / active;

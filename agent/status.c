@@ -8,13 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/delivery.h"
 #include "agent/explain.h"
 #include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
 #include "agent/survey.h"
+#include "agent/topics.h"
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/http.h"

@@ -27,6 +27,7 @@
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
+#include "agent/topics.h"
 #include "core/assert.h"
 #include "core/clock.h"
 

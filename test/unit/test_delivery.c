@@ -9,6 +9,7 @@
 
 #include "agent/delivery.h"
 #include "agent/state.h"
+#include "agent/topics.h"
 #include "core/clock.h"
 
 #define WIDE_SIZE 1000000
