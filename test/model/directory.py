@@ -303,11 +303,11 @@ class Directory:
     def rotated(self, body: Body, log: str) -> None:
         """Out of the globs a file is owed when the agent has met its path before."""
         body.wanted = self.all_names
+        if not body.wanted and body.copied and not body.seen:
+            self.excuse_double(body, "replaced and rotated out before it was seen")
         if not body.wanted and body.before is not None and not body.seen:
             self.excuse_loss(body, "begun by a truncation and rotated out before it was seen")
             body.path = None
-        elif not body.wanted and body.copied and not body.seen:
-            self.excuse_double(body, "replaced and rotated out before it was seen")
         elif not body.wanted and log not in self.looked | self.looking:
             self.excuse_loss(body, "rotated out of the globs before the first look at its path")
             body.path = None
