@@ -89,6 +89,7 @@ generation_set_path(struct generation *generation, const char *path)
     char *copy = strdup(path);
     if (copy == NULL)
         return false;
+    generation->path_before = generation_hash(generation->path, strlen(generation->path));
     free(generation->path);
     generation->path = copy;
     generation->changed = true;

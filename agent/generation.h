@@ -64,12 +64,13 @@ struct generation {
     char *input; /* owned */
 
     /* Not durable. */
-    uint64_t durable_at; /* sequence number of the state at which its birth is on disk */
-    struct file *file;   /* who reads it now, NULL: nobody */
-    bool changed;        /* progress that the state has not been given yet */
-    bool searched;       /* its file is gone, and was looked for in vain */
-    bool released;       /* its file was rotated away and finished, though it may grow again */
-    bool lost_power;     /* the host did, after it was written: its file's end may be another */
+    uint64_t durable_at;  /* sequence number of the state at which its birth is on disk */
+    struct file *file;    /* who reads it now, NULL: nobody */
+    bool changed;         /* progress that the state has not been given yet */
+    bool searched;        /* its file is gone, and was looked for in vain */
+    bool released;        /* its file was rotated away and finished, though it may grow again */
+    uint64_t path_before; /* hash of the path it had until it was renamed; 0: it was not */
+    bool lost_power;      /* the host did, after it was written: its file's end may be another */
     const char *origin; /* how it came to its file, a reason of METRIC_GENERATIONS; NULL: as ever */
     const char *gone;   /* how it came to have no file: "vanished", "truncated", …; a literal */
     uint64_t starts[STARTS]; /* hashes of the first bytes, where the content is so long */

@@ -446,10 +446,20 @@ check_before(struct agent *agent, struct file *file, struct err *err)
     file->last_read_ms = now_ms;
     if (!paused && file->generation->head_size > 0)
         return READ_MORE;
-    if (file->generation->head_size == 0 && copies_hold_first_bytes(agent, file))
+    struct generation *generation = file->generation;
+    bool was_empty = generation->head_size == 0;
+    if (was_empty && copies_hold_first_bytes(agent, file))
         return READ_WAITING;
-    if (generation_grow_head(file->generation, file->fd, file->size, err))
-        return READ_MORE;
+    if (generation_grow_head(generation, file->fd, file->size, err)) {
+        if (!was_empty || generation->head_size == 0)
+            return READ_MORE;
+        /* Only by its first bytes is it found in a copy: on disk before its first event. */
+        generation_know_start(&agent->catalog, generation, file->fd);
+        state_put_generation(agent->state, generation);
+        generation->durable_at = state_sequence(agent->state);
+        state_sync(agent->state);
+        return READ_WAITING;
+    }
     return err->action == ERR_REJECT ? READ_CHANGED : READ_FAILED;
 }
 

@@ -50,15 +50,6 @@ between_note(struct agent *agent, const char *path, struct input *input, int64_t
     agent->moved = moved;
 }
 
-bool
-between_is_noted(const struct agent *agent, const char *path)
-{
-    for (const struct moved *at = agent->moved; at != NULL; at = at->next)
-        if (strcmp(at->path, path) == 0)
-            return true;
-    return false;
-}
-
 void
 between_done(struct agent *agent)
 {

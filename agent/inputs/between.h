@@ -9,7 +9,6 @@
 
 /* A file was rotated away from this path; it was last written at `since_ns`. */
 void between_note(struct agent *agent, const char *path, struct input *input, int64_t since_ns);
-bool between_is_noted(const struct agent *agent, const char *path);
 void between_done(struct agent *agent);
 
 /* Adds those files. */

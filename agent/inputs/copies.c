@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "agent/inputs/account.h"
-#include "agent/inputs/between.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
 #include "agent/reader.h"
@@ -99,8 +98,8 @@ is_copy_of(const struct candidate *candidate, const struct generation *generatio
     return copy;
 }
 
-/* Does somebody hold the content that the candidate has? Not the one that had its path: what a
- * path is given after a rotation is no copy. */
+/* Does somebody hold the content that the candidate has? Not the one that had its path before it:
+ * what takes the place of a renamed file is no copy of that. */
 static bool
 has_original(const struct agent *agent, const struct candidate *candidate,
              const struct generation *own)
@@ -110,10 +109,9 @@ has_original(const struct agent *agent, const struct candidate *candidate,
     uint64_t hash = 0;
     struct generation *at =
         catalog_starting(&agent->catalog, candidate->head, candidate->head_size);
-    if (at != NULL && between_is_noted(agent, candidate->path))
-        return false;
+    uint64_t path = generation_hash(candidate->path, strlen(candidate->path));
     for (; at != NULL; at = catalog_next_starting(at, candidate->head_size)) {
-        if (at == own || strcmp(at->path, candidate->path) == 0)
+        if (at == own || at->path_before == path || strcmp(at->path, candidate->path) == 0)
             continue;
         if (at->head_size != hashed_size && at->head_size <= candidate->head_size) {
             hashed_size = at->head_size;

@@ -738,6 +738,31 @@ successor_of_a_renamed_file_is_not_held_back_for_its_banner(void **unused)
 }
 
 static void
+copy_under_the_name_of_an_older_one_is_held_back(void **unused)
+{
+    (void)unused;
+    struct generation_id id = known("a.log.1", 30);
+    append("a.log", "b", 0, 40);
+    look();
+    ack("a.log");
+    struct generation_id second = life_of("a.log")->id;
+    for (unsigned round = 0; round < 2; round++) {
+        if (round == 1)
+            stop(false); /* or the agent does not see the rename */
+        assert_int_equal(rename(path_of(round == 0 ? "a.log.1" : "a.log.2"),
+                                path_of(round == 0 ? "a.log.2" : "a.log.3")),
+                         0);
+        copy("a.log", "a.log.1", 2000);
+        if (round == 1)
+            start();
+        look();
+        assert_suspended("a.log.1");
+        assert_life(id, 3000, round == 0 ? "a.log.2" : "a.log.3");
+        assert_life(second, 4000, "a.log");
+    }
+}
+
+static void
 copy_of_its_own_makes_no_loss_of_its_original(void **unused)
 {
     (void)unused;
@@ -830,7 +855,7 @@ inode_that_is_given_away_says_nothing(void **unused)
         assert_int_equal(stat(path_of(name), &about), 0);
         int fd = open(path_of(name), O_WRONLY | O_TRUNC); /* the same inode, for certain */
         (void)close(fd);
-        append(name, "b", 0, lines[i]);
+        append(name, name, 0, lines[i]);
         start();
         look();
         assert_other_life(id, name);
@@ -1064,6 +1089,8 @@ main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(successor_of_a_renamed_file_is_not_held_back_for_its_banner,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(copy_under_the_name_of_an_older_one_is_held_back, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(copy_of_its_own_makes_no_loss_of_its_original, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
