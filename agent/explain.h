@@ -17,7 +17,8 @@ struct explain {
     int open_error; /* errno of the attempt to open it; 0: it can be read */
 };
 
-/* False with one line why: it is not there, or no regular file. */
+/* False with one line why: it is not there, or no regular file; what it would be is asked of the
+ * inputs nevertheless. */
 bool explain_init(struct explain *explain, const char *state_dir, const char *path,
                   struct buffer *out);
 /* Appends one line; true when the input reads the file, or would if it could. */

@@ -95,7 +95,7 @@ struct pipeline {
     struct wall wall;
     bool discovered; /* every input was looked through at least once */
     bool stopping;
-    uint64_t stop_at_ms, save_until_ms;
+    uint64_t start_ms, stop_at_ms, save_until_ms;
     bool failed;
     metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
         sweep_seconds, hung_mounts;
@@ -790,6 +790,7 @@ pipeline_new(struct pipeline **out, struct options *loaded, const char *config_p
     }
     struct agent *agent = &pipeline->agent;
     pipeline->config_path = config_path;
+    pipeline->start_ms = clock_monotonic_ms();
     pipeline->pages[0] = (struct http_page){"/status", show_status, pipeline};
     pipeline->pages[1] = (struct http_page){"/", show_page, pipeline};
     agent->loaded = loaded;
@@ -826,6 +827,27 @@ log_start(const struct pipeline *pipeline)
              slab_pool_size(agent->pool), RECORDS_MAX);
 }
 
+/* Of `once`: what came of it. Its exit code says whether all was shipped. */
+static void
+sum_up(struct pipeline *pipeline)
+{
+    const struct agent *agent = &pipeline->agent;
+    unsigned long long unread = 0;
+    unsigned long long refused = 0;
+    for (const struct input *input = agent->inputs; input != NULL; input = input->next) {
+        unread += input->sums.states[FILE_FAILED];
+        refused += input->sums.states[FILE_REFUSED] + input->sums.states[FILE_IGNORED];
+    }
+    log_info("%llu events from %llu bytes of %zu files in %.1f s, %llu empty lines skipped, %llu "
+             "files left out, %llu files could not be read, %llu bytes lost",
+             (unsigned long long)agent->events_total, (unsigned long long)agent->bytes_total,
+             agent->file_count, (double)(clock_monotonic_ms() - pipeline->start_ms) / 1000,
+             (unsigned long long)agent->skipped_total, refused, unread,
+             (unsigned long long)agent->lost_total);
+    if (unread > 0 || agent->lost_total > 0)
+        pipeline->failed = true;
+}
+
 bool
 pipeline_run(struct pipeline *pipeline, struct err *err)
 {
@@ -843,11 +865,7 @@ pipeline_run(struct pipeline *pipeline, struct err *err)
     if (!state_stop(agent->state, err))
         return false;
     if (agent->once)
-        log_info(
-            "%llu events from %llu bytes of %zu files, %llu empty lines skipped, %llu bytes lost",
-            (unsigned long long)agent->events_total, (unsigned long long)agent->bytes_total,
-            agent->file_count, (unsigned long long)agent->skipped_total,
-            (unsigned long long)agent->lost_total);
+        sum_up(pipeline);
     if (agent->records_waiting > 0)
         log_warn("%zu events were not acknowledged; they are read again at the next start",
                  agent->records_waiting);

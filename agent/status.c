@@ -11,6 +11,7 @@
 #include "agent/explain.h"
 #include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
+#include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
 #include "agent/survey.h"
@@ -157,9 +158,13 @@ explain_json(const struct agent *agent, const char *path, struct buffer *out)
     struct buffer text;
     struct explain explain;
     buffer_init(&text, EXPLAIN_SIZE_MAX);
-    if (explain_init(&explain, agent->options->top.state_dir, path, &text))
+    if (path_answers(agent, path)) {
+        (void)explain_init(&explain, agent->options->top.state_dir, path, &text);
         for (const struct input *input = agent->inputs; input != NULL; input = input->next)
             (void)explain_input(&explain, input->options, input->topic->name, &text);
+    } else {
+        buffer_text(&text, "it lies on a network mount that does not answer\n");
+    }
     if (text.size > 0 && text.bytes[text.size - 1] == '\n')
         text.size--;
     buffer_text(out, ",\"explain\":");

@@ -456,7 +456,7 @@ verb_explain(const struct agent_options *options, const char *path)
     }
     bool there = explain_init(&explain, options->top.state_dir, path, &text);
     bool read = false;
-    for (size_t i = 0; there && i < options->files_count && !read; i++)
+    for (size_t i = 0; i < options->files_count && !read; i++)
         read = explain_input(&explain, &options->files[i],
                              options->files[i].topic[0] == '\0' ? options->kafka.topic
                                                                 : options->files[i].topic,
