@@ -42,6 +42,7 @@ struct search {
     struct look refused;   /* how that one was */
     bool concluded;        /* in vain; kept because a refused file may change */
     bool told;
+    bool alone; /* nothing else takes of the room: what does not fit now never will */
     uint64_t checked_ms;
     struct search *next;
 };
@@ -204,9 +205,10 @@ consider(struct search *search, const struct generation *generation, struct cand
         return;
     struct look look = look_from(&about);
     const struct look *known = look_at(search, &look);
-    bool again = known != NULL &&
-                 (known->result == UNPACK_FAILED || known->result == UNPACK_FULL) &&
-                 clock_monotonic_ms() - known->at_ms > AGAIN_MS;
+    bool again =
+        known != NULL &&
+        (known->result == UNPACK_FAILED || (known->result == UNPACK_FULL && !search->alone)) &&
+        clock_monotonic_ms() - known->at_ms > AGAIN_MS;
     if ((known != NULL && !again) || (best->found && stat_modified_ns(&about) <= best->modified_ns))
         return;
     if (known == NULL && is_other(generation, path)) {
@@ -296,6 +298,21 @@ take_result(struct agent *agent, struct compressed *compressed, struct spool *sp
     return false;
 }
 
+/* What is to be looked into, as the last of the list, also once more. NULL: no memory. */
+static struct look *
+last_look(struct search *search, const struct look *wanted)
+{
+    struct look *known = look_at(search, wanted);
+    if (known == NULL)
+        return add_look(search, wanted);
+    ASSERT(search->looks != NULL);
+    struct look *last = &search->looks[search->look_count - 1];
+    *known = *last;
+    *last = *wanted;
+    last->at_ms = clock_monotonic_ms();
+    return last;
+}
+
 /* False: it may be opened at a later look. */
 static bool
 start_job(struct compressed *compressed, struct search *search, const struct generation *generation,
@@ -305,14 +322,7 @@ start_job(struct compressed *compressed, struct search *search, const struct gen
     struct err err;
     int fd = reader_open(candidate->path);
     char *path = strdup(candidate->path);
-    struct look *look = look_at(search, &candidate->look);
-    if (look != NULL) { /* once more: it is the last again */
-        struct look last = search->looks[search->look_count - 1];
-        search->looks[search->look_count - 1] = *look;
-        *look = last;
-    } else {
-        look = add_look(search, &candidate->look);
-    }
+    struct look *look = last_look(search, &candidate->look);
     if (fd >= 0 && path != NULL && look != NULL)
         search->job =
             spool_start_unpack(place->spool, generation->id, fd, &life, place->room, &err);
@@ -321,7 +331,6 @@ start_job(struct compressed *compressed, struct search *search, const struct gen
     if (search->job == NULL) {
         free(path);
         if (look != NULL) {
-            look = &search->looks[search->look_count - 1];
             look->result = UNPACK_FAILED;
             look->at_ms = clock_monotonic_ms();
         }
@@ -335,12 +344,12 @@ start_job(struct compressed *compressed, struct search *search, const struct gen
 
 /* Nothing is left to look into: may that change by itself? */
 static bool
-may_change(const struct search *search, bool alone)
+may_change(const struct search *search)
 {
     uint64_t now_ms = clock_monotonic_ms();
     for (size_t i = 0; i < search->look_count; i++) {
         const struct look *look = &search->looks[i];
-        if (look->result == UNPACK_FAILED || (look->result == UNPACK_FULL && !alone) ||
+        if (look->result == UNPACK_FAILED || (look->result == UNPACK_FULL && !search->alone) ||
             (look->result == UNPACK_CUT && now_ms - look->at_ms < GROWS_MS))
             return true;
     }
@@ -393,6 +402,7 @@ compressed_look(struct agent *agent, struct compressed *compressed, struct gener
     }
     struct candidate best;
     char other[NAME_MAX + 1];
+    search->alone = place->alone;
     if (!find_candidate(search, generation, &best, other))
         return COMPRESSED_SEARCHING; /* could not look */
     if (best.found) {
@@ -400,7 +410,7 @@ compressed_look(struct agent *agent, struct compressed *compressed, struct gener
             (void)start_job(compressed, search, generation, &best, place);
         return COMPRESSED_SEARCHING;
     }
-    if (may_change(search, place->alone))
+    if (may_change(search))
         return COMPRESSED_SEARCHING;
     conclude(agent, compressed, search, generation, input, other);
     return COMPRESSED_NOTHING;
