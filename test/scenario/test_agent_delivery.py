@@ -269,7 +269,7 @@ def test_a_wrong_password_is_one_clear_sentence(guarded, logs, make_agent):
     agent.start()
     wait_reason(agent, "the login is refused: Authentication failed")
     wait_paused(agent, topic, "kafka")
-    stays("the reason is the login", lambda: "login is refused" in agent.readiness(), 4)
+    stays("the reason is the login", lambda: "login is refused" in agent.readiness(), 2)
     text = agent.log_path.read_text()
     assert text.count("login is refused") == 1, agent.tail()
     assert "guess" not in text and "guess" not in agent.page("/status")[1]
@@ -473,6 +473,7 @@ def set_quota(kafka, client: str, bytes_per_second: int | None) -> None:
                          "--entity-type", "clients", "--entity-name", client)
 
 
+@LONG
 def test_a_throttled_client_says_so_and_stays_small(kafka, logs, seed, make_agent):
     topic = kafka.topic("slow")
     path = logs / "a.log"
