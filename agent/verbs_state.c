@@ -2,6 +2,7 @@
 /* verbs_state.c: `state show|forget|set`. Looking needs no lock; changing takes it, so that no
  * agent runs meanwhile. */
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,9 +238,9 @@ absolute_path(const char *path, char out[PATH_MAX])
 {
     size_t size = strlen(path);
     char folder[PATH_MAX];
-    out[0] = '\0';
     if (path[0] != '/' && realpath(path, out) != NULL)
         return;
+    out[0] = '\0';
     int used = 0;
     if (path[0] != '/' && getcwd(folder, sizeof(folder)) != NULL)
         used = snprintf(out, PATH_MAX, "%s/%s", folder, path);
@@ -252,7 +253,7 @@ absolute_path(const char *path, char out[PATH_MAX])
 static bool
 forget(struct change *change, const char *what, struct err *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX] = "";
     struct generation_id id;
     bool by_id = strchr(what, '/') == NULL && strlen(what) == GENERATION_TEXT_SIZE &&
                  generation_id_parse(what, &id);
@@ -314,13 +315,13 @@ check_line_start(int fd, const char *path, uint64_t size, uint64_t offset, struc
     const char *behind = memchr(bytes + at, '\n', (size_t)got - at);
     char starts[128] = "none is near";
     char first[32] = "";
+    uint64_t last = before == NULL ? 0 : from + (uint64_t)(before + 1 - bytes);
+    uint64_t next = behind == NULL ? 0 : from + (uint64_t)(behind + 1 - bytes);
     if (before != NULL || from == 0)
-        (void)snprintf(
-            first, sizeof(first), "%llu",
-            (unsigned long long)(before == NULL ? 0 : from + (uint64_t)(before + 1 - bytes)));
+        (void)snprintf(first, sizeof(first), "%" PRIu64, last);
     if (behind != NULL)
-        (void)snprintf(starts, sizeof(starts), "%s%s%llu", first, first[0] == '\0' ? "" : " and ",
-                       (unsigned long long)(from + (uint64_t)(behind + 1 - bytes)));
+        (void)snprintf(starts, sizeof(starts), "%s%s%" PRIu64, first,
+                       first[0] == '\0' ? "" : " and ", next);
     else if (first[0] != '\0')
         (void)snprintf(starts, sizeof(starts), "%s", first);
     return err_set(err, ERR_CONFIG, 0,
@@ -348,6 +349,8 @@ set_position(struct generation *generation, int fd, uint64_t offset, uint64_t si
         generation->checkpoint_count = 1;
     }
     generation->committed = generation->checkpoints[0].offset;
+    if (offset > generation->parts.from)
+        generation->parts = (struct parts){0};
     generation_commit(generation, offset, generation_hash(tail, tail_size));
     generation->size = size;
     return true;
@@ -356,7 +359,7 @@ set_position(struct generation *generation, int fd, uint64_t offset, uint64_t si
 static bool
 set_offset(struct change *change, const char *what, uint64_t offset, struct err *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX] = "";
     absolute_path(what, path);
     struct stat about;
     int fd = reader_open(path);

@@ -204,7 +204,7 @@ may_transfer(enum kind kind, int fd, size_t *size, const void *caller)
 #define CALLER __builtin_return_address(0)
 /* ISO C has no cast from void * to a function: through memory. */
 #define NEXT(name)                                                                                 \
-    static __typeof__(&name) next;                                                                 \
+    static __typeof__(&(name)) next;                                                               \
     if (next == NULL) {                                                                            \
         void *found = dlsym(RTLD_NEXT, #name);                                                     \
         memcpy(&next, &found, sizeof(next));                                                       \
