@@ -17,7 +17,8 @@ struct buffer;
 #define NEST_FIELD "json"
 /* The rest goes here when a string in it or the names down to a value are too long for a term, or
  * a name holds a NUL: it is kept, not searched. Tried: OpenSearch 2.19 refuses a flat_object whose
- * path and value have more than 32,766 bytes together, Elasticsearch a flattened name with a NUL. */
+ * path and value have more than 32,766 bytes together, Elasticsearch 7 to 9 a flattened name with
+ * a NUL. */
 #define NEST_FIELD_UNINDEXED "json_unindexed"
 #define NEST_TEXT_MAX (24 * 1024)
 #define NEST_PATH_MAX (6 * 1024)

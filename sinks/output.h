@@ -87,8 +87,8 @@ struct output_class {
     void (*reload)(struct output *output, const struct sink_options *options);
 
     /* Puts what the store needs before the first document of a route: index template, schema.
-     * Blocks for at most some seconds. ERR_RETRY: not reachable or refused for now; ERR_REJECT: this
-     * route alone cannot be served. Idempotent. */
+     * Blocks for at most some seconds. ERR_RETRY: not reachable or refused for now; ERR_REJECT:
+     * this route alone cannot be served. Idempotent. */
     bool (*prepare)(struct output *output, const struct sink_route_options *route, struct err *err);
 
     /* True while one more bulk may be sent now. */

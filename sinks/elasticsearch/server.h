@@ -48,8 +48,8 @@ struct curl_slist *server_headers(const struct server *server, const char *conte
 size_t server_pick(struct server *server, uint64_t now_ms);
 void server_note(struct server *server, size_t node, bool fine, uint64_t now_ms);
 
-/* One request, waiting for the answer; tries each node once. `body` NULL: none. False with ERR_RETRY
- * when no node answered; any HTTP status is an answer. */
+/* One request, waiting for the answer; tries each node once. `body` NULL: none. False with
+ * ERR_RETRY when no node answered; any HTTP status is an answer. */
 bool server_request(struct server *server, const char *method, const char *path, const char *body,
                     struct buffer *answer, int *status, struct err *err) MUST_CHECK;
 /* The same: GET without a body, PUT with one. */

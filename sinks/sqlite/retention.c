@@ -16,8 +16,8 @@ enum statement { STATEMENT_NEWEST, STATEMENT_OLD, STATEMENT_WORDS, STATEMENT_ROW
 /* FTS5 without content forgets a row when it is told the words once more. */
 static const char *const statement_sql[STATEMENT_COUNT] = {
     [STATEMENT_NEWEST] = "SELECT max(number) FROM events",
-    [STATEMENT_OLD] = "SELECT number, index_name, value FROM events"
-                      " WHERE number >= ?1 AND number < ?2 ORDER BY number LIMIT ?3",
+    [STATEMENT_OLD] = ("SELECT number, index_name, value FROM events"
+                       " WHERE number >= ?1 AND number < ?2 ORDER BY number LIMIT ?3"),
     [STATEMENT_WORDS] = "INSERT INTO messages (messages, rowid, message) VALUES ('delete', ?1, ?2)",
     [STATEMENT_ROW] = "DELETE FROM events WHERE number = ?1",
 };

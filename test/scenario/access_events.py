@@ -3,7 +3,8 @@
 """Access-log events with the columns that the sample queries of conf/queries ask for.
 
     access_events.py --num-files 100 --lines-per-file 1000 --app nginx \\
-        --start-date 2025-01-01 --end-date 2025-01-31 | kcat -P -b localhost:9092 -t logs-topic -K '\\t'
+        --start-date 2025-01-01 --end-date 2025-01-31 \\
+        | kcat -P -b localhost:9092 -t logs-topic -K '\\t'
 
 One event a line: its key, a tab, its value. The same seed gives the same events.
 """
