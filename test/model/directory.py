@@ -392,6 +392,24 @@ class Directory:
             block = b"".join(self.line(body, size).encode() + b"\n" for size in shapes)
             body.size += body.writer.write(block)
 
+    def cut_power(self, log: str, share: float) -> None:
+        """The file keeps this share of its lines; what was held in memory is gone."""
+        body = self.current.get(log)
+        if body is None or log == "link.log":
+            return
+        content = (self.folder / log).read_bytes()
+        head = len(BANNER) if self.banner else 0
+        ends = [head] + [at + 1 for at in range(head, len(content)) if content[at] == 10]
+        size = ends[int(share * (len(ends) - 1))]
+        os.truncate(self.folder / log, size)
+        kept = content[:size].decode().split("\n")
+        left = [number for number in body.lines if self.lines[number].text in kept]
+        self.excuse_loss(body, "the power was cut before it was on disk")
+        for number in left:
+            self.lines[number].owed = True
+        body.shapes = body.shapes[:len(left)]
+        body.lines, body.size, body.partial = left, size, ""
+
     def do_copytruncate(self, log: str) -> None:
         """The writer is paused, so nothing falls between copy and truncation."""
         if log not in self.current or log == "link.log":

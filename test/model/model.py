@@ -33,7 +33,7 @@ FILES = LOGS[:3]        # those that may be renamed
 WEIGHTS = {
     "append": 30, "partial": 4, "late": 5, "rotate": 10, "stamp": 4, "move_away": 2, "delete": 4,
     "delete_old": 2, "swap": 4, "truncate": 4, "rewrite": 2, "copytruncate": 6, "replace": 4,
-    "gzip": 5,
+    "gzip": 5, "power_cut": 2,
     "start": 12, "kill": 8, "stop": 5, "settle": 9, "look": 6, "rest": 1, "pause": 8,
     "away": 2, "back": 3}
 SHRINK_SECONDS = 150
@@ -46,6 +46,8 @@ def make_operation(chance: random.Random, kind: str) -> list[Any]:
         return [kind, chance.choice(LOGS), count, chance.choice([1, 4, 30])]
     if kind == "late":
         return [kind, chance.choice(LOGS), chance.choice([1, 5])]
+    if kind == "power_cut":
+        return [kind, chance.choice(FILES), round(chance.random(), 2)]
     if kind in ("rotate", "stamp"):
         return [kind, chance.choice(FILES), chance.random() < 0.6]
     if kind == "pause":

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 from directory import Directory
-from programs import Agent, binary
+from programs import Agent, binary, clean_environment
 
 PARTITIONS = 4
 SETTLE_SECONDS = 13     # the agent looks at its folders at least every 10 s
@@ -73,6 +74,22 @@ class Rig:
         return found
 
 
+class BootedAgent(Agent):
+    """An agent that may be told that the host was booted anew; for root."""
+
+    boot_path: Path | None = None
+
+    def _spawn(self, arguments, environment):
+        if self.boot_path is None:
+            return super()._spawn(arguments, environment)
+        mount = f"mount --bind '{self.boot_path}' /proc/sys/kernel/random/boot_id"
+        with open(self.log_path, "ab") as log:
+            return subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh",
+                 str(binary(self.name)), *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment())
+
+
 class Run:
     """One list of operations, carried out and judged."""
 
@@ -83,7 +100,8 @@ class Run:
         self.name = f"r{rig.runs}"
         self.folder = rig.folder / self.name
         self.directory = Directory(self.folder, self.name, plan["all_names"], plan["banner"])
-        self.agent = Agent(self.folder, rig.servers, "model", [
+        self.boots = 0
+        self.agent = BootedAgent(self.folder, rig.servers, "model", [
             {"name": "model", "paths": self.directory.paths(), "exclude": ["*.gz"]}],
             properties={"linger.ms": 2})
         self.number_of: dict[str, int] = {}
@@ -145,6 +163,17 @@ class Run:
             self.look()
             self.agent.kill()
             self.dead(clean=False)
+
+    def do_power_cut(self, log: str, share: float) -> None:
+        """The agent's state was synced, the end of a log was not."""
+        if os.getuid() != 0:
+            return
+        if self.directory.agent_runs:
+            self.do_kill()
+        self.boots += 1
+        self.agent.boot_path = self.folder / "boot_id"
+        self.agent.boot_path.write_text(f"{self.boots:08d}-0000-0000-0000-000000000000\n")
+        self.directory.cut_power(log, share)
 
     def do_stop(self) -> None:
         if self.directory.agent_runs:
