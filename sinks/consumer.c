@@ -32,6 +32,7 @@
 #define PROBE_TIMEOUT_MS 500 /* holds the loop */
 #define LET_GO_SECONDS 1
 #define PROBLEM_MAX 320
+#define WAKES_MAX 4 /* at once; each may hold the loop for a millisecond */
 
 #define MISSING_LOOK_MS 5000 /* between looks for a topic that did not exist */
 
@@ -84,6 +85,7 @@ static const struct kafka_property fixed_properties[] = {
     {"enable.partition.eof", NULL, "the program decides on it"},
     {"queued.max.messages.kbytes", NULL, "use kafka.prefetch"},
     {"fetch.max.bytes", NULL, "use kafka.prefetch"},
+    {"fetch.message.max.bytes", NULL, "use kafka.prefetch"},
     {"isolation.level", "read_committed", "aborted transactions never happened"},
 };
 #define FIXED_COUNT (sizeof(fixed_properties) / sizeof(fixed_properties[0]))
@@ -120,7 +122,7 @@ get_number(const rd_kafka_conf_t *conf, const char *name, uint64_t otherwise)
 }
 
 /* A response may hold a quarter of the prefetch: librdkafka stops asking only when the whole is
- * reached. */
+ * reached. One partition's share of it is small, because it is counted before decompression. */
 static bool
 set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, bool want_ends,
           struct err *err)
@@ -135,6 +137,7 @@ set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, bool want_e
         return err_set(err, ERR_CONFIG, 0, "librdkafka refuses kafka.group_id: %s", reason);
     return set_number(conf, "queued.max.messages.kbytes", options->kafka.prefetch / 1024, err) &&
            set_number(conf, "fetch.max.bytes", response, err) &&
+           set_number(conf, "fetch.message.max.bytes", options->kafka.prefetch / 32, err) &&
            (!want_ends ||
             rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0) == RD_KAFKA_CONF_OK);
 }
@@ -921,6 +924,29 @@ consumer_take(struct consumer *consumer, struct taken *out)
         rd_kafka_message_destroy(message);
     }
     return false;
+}
+
+/* A broker thread of librdkafka that found its queue full sleeps for up to a second (measured at
+ * 2.0.2; fetch.queue.backoff.ms is 2.4's), however soon we empty it. A request to the same broker
+ * wakes it; its answer is not waited for. */
+void
+consumer_wake(struct consumer *consumer)
+{
+    for (size_t i = 0, woken = 0; i < consumer->all_count && woken < WAKES_MAX; i++) {
+        struct partition *partition = consumer->all[i];
+        int64_t low;
+        int64_t high;
+        if (!partition->assigned || partition->paused || partition->expected < 0 ||
+            partition->woken == partition->expected)
+            continue;
+        const char *topic = topic_of(consumer, partition);
+        rd_kafka_get_watermark_offsets(consumer->client, topic, partition->id, &low, &high);
+        if (high <= partition->expected)
+            continue;
+        partition->woken = partition->expected;
+        rd_kafka_query_watermark_offsets(consumer->client, topic, partition->id, &low, &high, 1);
+        woken++;
+    }
 }
 
 void

@@ -29,6 +29,7 @@ struct partition {
     uint32_t generation; /* a record that carries another one is late: nobody counts it any more */
     struct offsets offsets;
     int64_t expected;     /* offset of the next record, -1 when not known */
+    int64_t woken;        /* `expected` when its fetcher was last woken */
     bool doubted;         /* the broker said that the topic is gone: is this still the same log? */
     uint64_t commit_from; /* nothing is committed before the record of this sequence is finished */
     bool sought;          /* the jump seen next was answered by seeking back already */
@@ -72,6 +73,10 @@ void consumer_clear_fd(struct consumer *consumer);
 
 /* The next record. False when there is none now. */
 bool consumer_take(struct consumer *consumer, struct taken *out) MUST_CHECK;
+
+/* Nothing was there to take, and before that nothing was taken for a while: asks for more at
+ * once. */
+void consumer_wake(struct consumer *consumer);
 
 /* Notes the record as finished, unless its partition has gone on to another generation. */
 void consumer_finish(struct partition *partition, uint32_t generation, uint64_t sequence);

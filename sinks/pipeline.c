@@ -153,6 +153,7 @@ take_records(struct pipeline *pipeline, uint64_t now_ms, struct err *err)
 {
     bool full = is_full(pipeline, now_ms);
     control_flow(pipeline, full, now_ms);
+    pipeline->was_full |= full;
     if (full && !pipeline->all_paused)
         return true;
     consumer_clear_fd(pipeline->consumer);
@@ -160,10 +161,15 @@ take_records(struct pipeline *pipeline, uint64_t now_ms, struct err *err)
     pipeline->polled_ms = now_ms;
     struct taken taken;
     for (size_t i = 0; i < TURN_RECORDS_MAX; i++) {
-        if (i % 64 == 0 && is_full(pipeline, now_ms) && !pipeline->all_paused)
+        if (i % 64 == 0 && is_full(pipeline, now_ms) && !pipeline->all_paused) {
+            pipeline->was_full = true;
             return true;
+        }
         if (!consumer_take(pipeline->consumer, &taken)) {
             pipeline->maybe_more = false;
+            if (pipeline->was_full)
+                consumer_wake(pipeline->consumer);
+            pipeline->was_full = false;
             return true;
         }
         if (!take_one(pipeline, &taken, now_ms)) {

@@ -79,6 +79,7 @@ struct pipeline {
     struct fault server_fault;
     uint64_t heard_ms; /* when the store last answered */
     bool maybe_more;   /* the consumer's queue was not empty when last seen */
+    bool was_full;     /* since the queue was last found empty */
     bool all_paused;
     uint64_t polled_ms; /* when the consumer was last polled */
     uint64_t stored_ms;
