@@ -427,6 +427,15 @@ reader_is_same(const struct file *file)
     return same;
 }
 
+void
+reader_put_start(struct agent *agent, struct file *file)
+{
+    struct generation *generation = file->generation;
+    generation_know_start(&agent->catalog, generation, file->fd);
+    state_put_generation(agent->state, generation);
+    generation->durable_at = state_sequence(agent->state);
+}
+
 static enum read_outcome
 check_before(struct agent *agent, struct file *file, struct err *err)
 {
@@ -453,10 +462,7 @@ check_before(struct agent *agent, struct file *file, struct err *err)
     if (generation_grow_head(generation, file->fd, file->size, err)) {
         if (!was_empty || generation->head_size == 0)
             return READ_MORE;
-        /* Only by its first bytes is it found in a copy: on disk before its first event. */
-        generation_know_start(&agent->catalog, generation, file->fd);
-        state_put_generation(agent->state, generation);
-        generation->durable_at = state_sequence(agent->state);
+        reader_put_start(agent, file);
         state_sync(agent->state);
         return READ_WAITING;
     }

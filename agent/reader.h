@@ -29,6 +29,10 @@ int reader_open(const char *path);
  * look. */
 bool reader_is_same(const struct file *file);
 
+/* The first bytes came to a life that began empty. Only by them is it found in a copy: they are on
+ * disk before its first event. */
+void reader_put_start(struct agent *agent, struct file *file);
+
 /* Sets where reading goes on: the hash of the bytes before must be known. */
 void reader_seek(struct file *file, uint64_t offset, uint64_t hash);
 

@@ -843,7 +843,8 @@ write_progress(struct agent *agent, struct file *file)
 {
     struct generation *generation = file->generation;
     struct err err = {0};
-    if (generation->head_size == 0 && copies_hold_first_bytes(agent, file))
+    bool was_empty = generation->head_size == 0;
+    if (was_empty && copies_hold_first_bytes(agent, file))
         return;
     if (generation->head_size < HEAD_SIZE_MAX && file->fd >= 0 && file->state == FILE_ACTIVE &&
         file->size > generation->head_size &&
@@ -851,6 +852,8 @@ write_progress(struct agent *agent, struct file *file)
         files_changed(agent, file);
         return;
     }
+    if (was_empty && generation->head_size > 0)
+        reader_put_start(agent, file);
     if (!generation->changed)
         return;
     generation->changed = false;
