@@ -50,7 +50,7 @@ end_member(struct nesting *nesting, bool scalar)
     ASSERT(end > nesting->from);
     size_t size = end - nesting->from;
     size_t blank = 0;
-    while (blank < size && strchr(" \t\r\n,{", text[blank]) != NULL)
+    while (blank < size && strchr(" \t\r\n\v\f,{", text[blank]) != NULL)
         blank++;
     nesting->from = end;
     struct buffer *out = !scalar || !nesting->is_known ? &nesting->moves

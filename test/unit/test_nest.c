@@ -53,6 +53,16 @@ unknown_names_move_below_json(void **state)
     assert_nests("{\"host\":\"web-1\"}", "{\"json\":{\"host\":\"web-1\"}}");
 }
 
+/* yajl takes more for a blank than JSON does. */
+static void
+odd_blanks_between_members_do_not_break_them(void **state)
+{
+    (void)state;
+    assert_nests("{" STAMP "\v\f,\t\"a\":1\v}", "{" STAMP ",\"json\":{\"a\":1}}");
+    assert_nests("{" STAMP ",\"message\":\"m\"\v\v,\"a\":1}",
+                 "{" STAMP ",\"message\":\"m\",\"json\":{\"a\":1}}");
+}
+
 static void
 timestamp_comes_first_wherever_it_stood(void **state)
 {
@@ -130,6 +140,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(object_of_known_names_stays_as_it_is),
         cmocka_unit_test(unknown_names_move_below_json),
+        cmocka_unit_test(odd_blanks_between_members_do_not_break_them),
         cmocka_unit_test(timestamp_comes_first_wherever_it_stood),
         cmocka_unit_test(known_name_with_an_object_or_an_array_moves),
         cmocka_unit_test(escapes_and_brackets_in_texts_are_no_structure),
