@@ -179,7 +179,7 @@ producer_check(const struct agent_options *options, struct err *err)
     return true;
 }
 
-/* Called while events are taken from the queue, on the owner's thread (librdkafka 2.0.2 has no event
+/* Called while events are taken from the queue, on the owner's thread (librdkafka 2.0.2: no event
  * of this kind). Each answer that tells a delay, and the first that tells none. */
 static void
 serve_throttle(rd_kafka_t *rk, const char *broker, int32_t broker_id, int delay_ms, void *opaque)
