@@ -580,6 +580,21 @@ give_up(struct agent *agent, struct held *held)
     finish(agent, held);
 }
 
+/* Kept for an input that is not there any more: it may come back, but not at others' cost. */
+static bool
+give_up_unwanted(struct agent *agent, struct held *held)
+{
+    const struct generation *generation = generation_of(agent, held->id);
+    if (agent->round == 0 || generation == NULL || input_named(agent, generation->input) != NULL)
+        return false;
+    agent_say(agent, LOG_LEVEL_ERROR,
+              "what the spool has of '%s' is given up: deleted files take more than "
+              "held_deleted_max, and its input '%s' is gone",
+              generation->path, generation->input);
+    finish(agent, held);
+    return true;
+}
+
 static void
 keep_bound(struct agent *agent)
 {
@@ -589,8 +604,13 @@ keep_bound(struct agent *agent)
     for (struct held *held = agent->held_files->first; held != NULL && max > 0 && used > max;
          held = held->next) {
         uint64_t bytes = bounded_bytes(held);
-        if (held->finished || bytes == 0 || held->file == NULL || (held->writer && !held->whole) ||
-            held->file->state != FILE_ACTIVE)
+        if (held->finished || bytes == 0)
+            continue;
+        if (held->file == NULL) {
+            used -= give_up_unwanted(agent, held) ? bytes : 0;
+            continue;
+        }
+        if ((held->writer && !held->whole) || held->file->state != FILE_ACTIVE)
             continue;
         give_up(agent, held);
         used -= bytes;
