@@ -96,18 +96,26 @@ struct mark {
     UT_hash_handle hh;
 };
 
-static void
+/* False: no memory, so that an entry may be passed over. */
+static bool
 add_mark(struct mark **marks, const void *key, size_t size)
 {
     struct mark *mark;
     if (size == 0 || size > sizeof(mark->key))
-        return;
+        return true;
     HASH_FIND(hh, *marks, key, size, mark);
-    if (mark != NULL || (mark = malloc(sizeof(*mark))) == NULL)
-        return;
+    if (mark != NULL)
+        return true;
+    mark = malloc(sizeof(*mark));
+    if (mark == NULL)
+        return false;
     memcpy(mark->key, key, size);
     mark->size = size;
     HASH_ADD(hh, *marks, key, size, mark);
+    if (HASH_ADDED(hh, mark))
+        return true;
+    free(mark);
+    return false;
 }
 
 static void
@@ -172,9 +180,11 @@ look_into(struct siblings *siblings, const struct agent *agent, size_t first, si
         const char *name = generation->path + size + 1;
         /* A folder that is missing at the start may not be mounted yet. */
         siblings->wanted[i].looked = entries != NULL || (missing && generation->gone != NULL);
-        add_mark(&marks.stems, name, strcspn(name, "."));
+        bool marked = add_mark(&marks.stems, name, strcspn(name, "."));
         if (generation->inode != 0)
-            add_mark(&marks.inodes, &generation->inode, sizeof(generation->inode));
+            marked &= add_mark(&marks.inodes, &generation->inode, sizeof(generation->inode));
+        if (!marked)
+            siblings->wanted[i].looked = false;
     }
     struct dirent *entry;
     while (entries != NULL && (entry = readdir(entries)) != NULL) {
