@@ -63,7 +63,7 @@ generation_remove(struct catalog *catalog, struct generation *generation)
         generation->next->previous = generation->previous;
     catalog->count--;
     for (size_t i = 0; i < STARTS; i++)
-        if (generation->start_known[i])
+        if (generation->start_known[i] && catalog->starts[i] != NULL)
             HASH_DELETE(by_start[i], catalog->starts[i], generation);
     free(generation->input);
     free(generation->path);

@@ -324,7 +324,7 @@ by_originality(const void *a, const void *b)
     return strcmp(left->path, right->path);
 }
 
-/* Of equal ones that are found in one look, the first begins a life and the others are held back. */
+/* Of equal ones that are found in one look, the first begins a life, the others are held back. */
 static void
 sort_finds(struct finds *finds)
 {

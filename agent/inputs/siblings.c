@@ -112,6 +112,8 @@ add_mark(struct mark **marks, const void *key, size_t size)
     memcpy(mark->key, key, size);
     mark->size = size;
     HASH_ADD(hh, *marks, key, size, mark);
+    if (!HASH_ADDED(hh, mark))
+        free(mark); /* then less is found: at the next discovery */
     if (HASH_ADDED(hh, mark))
         return true;
     free(mark);
@@ -121,12 +123,12 @@ add_mark(struct mark **marks, const void *key, size_t size)
 static void
 free_marks(struct mark *marks)
 {
-    struct mark *mark;
-    struct mark *next;
-    HASH_ITER(hh, marks, mark, next)
-    {
-        HASH_DEL(marks, mark);
+    struct mark *mark = marks;
+    HASH_CLEAR(hh, marks);
+    while (mark != NULL) {
+        struct mark *next = mark->hh.next; /* of the table that is no more: its order stays */
         free(mark);
+        mark = next;
     }
 }
 
@@ -263,8 +265,8 @@ siblings_settle(struct agent *agent, struct siblings *siblings)
         struct wanted *wanted = &siblings->wanted[i];
         struct generation *generation = wanted->generation;
         if (generation->file != NULL || generation->searched || !wanted->looked ||
-            has_unknown(siblings, generation))
-            continue;
+            has_unknown(siblings, generation) || wanted->input->round != agent->round)
+            continue; /* could not look at all that may be it: nothing is concluded */
         if (!held_finds(agent, generation, wanted->input))
             siblings_give_up(agent, generation, wanted->input);
     }
