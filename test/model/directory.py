@@ -21,6 +21,7 @@ from oracle import numbered_line
 
 BANNER = b"".join(b"# this banner begins every file alike, line %03d %s\n" % (n, b"=" * 40)
                   for n in range(14))       # longer than the head by which files are known
+HEAD_SIZE = 1024    # by which a file is known
 KEPT = 6            # generations of a log that a rotation keeps
 
 
@@ -409,6 +410,8 @@ class Directory:
             self.lines[number].owed = True
         body.shapes = body.shapes[:len(left)]
         body.lines, body.size, body.partial = left, size, ""
+        if size < HEAD_SIZE:
+            self.excuse_double(body, "the power was cut, and less is left than the known head")
 
     def do_copytruncate(self, log: str) -> None:
         """The writer is paused, so nothing falls between copy and truncation."""
