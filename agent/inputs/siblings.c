@@ -112,12 +112,10 @@ add_mark(struct mark **marks, const void *key, size_t size)
     memcpy(mark->key, key, size);
     mark->size = size;
     HASH_ADD(hh, *marks, key, size, mark);
-    if (!HASH_ADDED(hh, mark))
-        free(mark); /* then less is found: at the next discovery */
-    if (HASH_ADDED(hh, mark))
-        return true;
-    free(mark);
-    return false;
+    bool added = HASH_ADDED(hh, mark);
+    if (!added)
+        free(mark);
+    return added;
 }
 
 static void
