@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* remotes.h: mounts whose server may be gone: NFS, CIFS, FUSE and their like. A system call on one
- * that hangs does not come back, so none is made before the mount has answered: about once a
- * second a thread of its own asks it with statfs(), which no cache answers. While an answer is
- * out nothing of the mount is touched by the loop; out for longer than REMOTE_DEADLINE_MS, it is
- * hung, until it answers. The thread of a hung one is not waited for, neither then nor at the
- * stop. Files of such mounts are open only while they are read. What remains: a mount that dies
- * between its answer and the loop's call, or while files of it are open; a link on a local file
- * system to a mount that hangs, before the file is known; and a FUSE daemon that took the
- * question and never answers it: the kernel lets no process end before.
+ * that hangs does not come back, so none is made before the mount has answered: right before it
+ * is touched, and about once a second, a thread asks it with statfs(), which no cache answers.
+ * The loop waits some milliseconds for it; while an answer is out it touches nothing of the
+ * mount. Out for longer than REMOTE_DEADLINE_MS, the mount is hung, until it answers. The thread
+ * of a hung one is not waited for, neither then nor at the stop. Files of such mounts are open
+ * only while they are read. What remains: a mount that dies in the milliseconds between its
+ * answer and the loop's call, or while a file of it is read; a link on a local file system to a
+ * mount that hangs, before the file is known; compressed siblings that are looked for; and a FUSE
+ * daemon that took the question and never answers: the kernel lets no process end before.
  *
  * inotify tells nothing of what other hosts write there: all files of such mounts are swept. */
 #ifndef AGENT_INPUTS_REMOTES_H
