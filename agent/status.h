@@ -6,7 +6,8 @@
 #include "agent/agent.h"
 #include "agent/survey.h"
 
-/* JSON; `path` NULL: all, with at most STATUS_FILES_MAX files, the failed and those that lag most first. */
+/* JSON; `path` NULL: all, with at most STATUS_FILES_MAX files, the failed and those that lag most
+ * first. */
 #define STATUS_FILES_MAX SURVEY_FILES_MAX
 void status_json(struct agent *agent, const char *path, const char *kafka_reason,
                  struct buffer *out);

@@ -204,8 +204,8 @@ def test_a_mount_that_hangs_stops_its_own_files_only(servers, logs, mount, make_
     assert [each["reason"] for each in found] == ["its network mount does not answer"]
     assert agent.page("/healthz")[0] == 200, "the loop moves"
     stays("one that hangs costs nothing of the others",
-          lambda: agent.metric(EVENTS) == 5 and agent.metric("tailrace_agent_lost_bytes_total") == 0,
-          1)
+          lambda: agent.metric(EVENTS) == 5
+          and agent.metric("tailrace_agent_lost_bytes_total") == 0, 1)
     checked = agent.run_verb("check", seconds=20)
     assert checked.returncode == 1 and "does not answer" in checked.stdout
     assert "does not answer" in agent.run_verb("explain", str(point / "b.log"), seconds=20).stdout
