@@ -158,12 +158,18 @@ def read_log(path: Path) -> tuple[list[str], int]:
     return [line for line in lines if not line.startswith("calls ")], max(calls, default=0)
 
 
-def check_all(folder: Path, broker: Broker, seed: Any = None) -> None:
-    """Every line of every world arrived, under one id."""
+def check_all(folder: Path, broker: Broker, seed: Any = None, doubt: bool = False) -> None:
+    """Every line of every world arrived, under one id. With `doubt`, under two at worst: where
+    looking at files fails again and again, a known life may not be recognized."""
     expected: dict[Any, bytes] = {}
     for logs in folder.glob("*/logs"):
         expected |= expected_numbered(logs)
-    Tally(expected, where="the topic").add_all(broker.events()).check(seed)
+    tally = Tally(expected, where="the topic").add_all(broker.events())
+    doubled = [each for each in tally.wrong if "came under two ids" in each]
+    if doubt and doubled:
+        print(f"{len(doubled)} lines came under two ids (seed {seed})")
+        tally.wrong = [each for each in tally.wrong if each not in doubled]
+    tally.check(seed)
 
 
 def numbers(total: int, samples: int, chance: random.Random) -> list[int]:
