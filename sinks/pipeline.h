@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "core/log.h"
 #include "sinks/consumer.h"
 #include "sinks/dead_letter.h"
 #include "sinks/metrics.h"
@@ -102,5 +103,13 @@ void pipeline_reload(struct pipeline *pipeline, const struct sink_options *optio
 size_t pipeline_check(struct pipeline *pipeline, struct buffer *report) MUST_CHECK;
 
 size_t pipeline_held_bytes(const struct pipeline *pipeline);
+
+/* For the parts: flow.c, bulks.c, sorting.c, letters.c. */
+void pipeline_say(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The end of a document: counted, its offset finished, its memory free. */
+void pipeline_finish(struct pipeline *pipeline, struct route *route, struct document *document,
+                     enum route_outcome outcome);
+/* Without counting: it is late, or the program ends. */
+void pipeline_forget(struct pipeline *pipeline, struct route *route, struct document *document);
 
 #endif
