@@ -165,7 +165,7 @@ class Directory:
         new life is seen when a line of it arrived."""
         known = self.generations[generation]
         if known is not body and (not any(number in self.arrived for number in body.lines)
-                                  if body.lines else size > 0):
+                                  if body.lines else size != body.size):
             return False
         while known is not body and body.before is not None:
             body = body.before
