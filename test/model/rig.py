@@ -215,8 +215,9 @@ class Run:
         """Until the agent has looked at all paths."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while self.directory.agent_runs:
-            self.look()
-            blind = [log for log, body in self.directory.current.items() if not body.seen]
+            shown = {(each["inode"], each["size"]) for each in self.look() or []}
+            blind = [log for log, body in self.directory.current.items() if not body.seen
+                     and (self.directory.inode_of(body), body.size) not in shown]
             if not blind:
                 return
             if time.monotonic() > deadline:
