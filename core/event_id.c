@@ -154,3 +154,42 @@ event_id_foreign(char out[FOREIGN_ID_MAX], const char *cluster_id, const char *t
     ASSERT(size > 0 && size < FOREIGN_ID_MAX);
     return (size_t)size;
 }
+
+/* A decimal number as printf writes it, and the dot behind it. False when there is none. */
+static bool
+read_part(const char **at, int64_t *out)
+{
+    const char *text = *at;
+    bool minus = *text == '-';
+    const char *digits = text + (minus ? 1 : 0);
+    size_t count = 0;
+    while (is_digit(digits[count]))
+        count++;
+    bool padded = digits[0] == '0' && (count > 1 || minus);
+    if (count == 0 || count > 18 || padded || digits[count] != '.')
+        return false;
+    *out = strtoll(text, NULL, 10);
+    *at = digits + count + 1;
+    return true;
+}
+
+bool
+event_id_foreign_fits(const void *id, size_t size, const void *value, size_t value_size,
+                      int64_t *timestamp_ms)
+{
+    char text[FOREIGN_ID_MAX];
+    if (id == NULL || size < 3 + HASH_TEXT_SIZE + 1 || size >= sizeof(text))
+        return false;
+    memcpy(text, id, size);
+    text[size] = '\0';
+    const char *at = text + 3 + HASH_TEXT_SIZE;
+    if (memcmp(text, "k1.", 3) != 0 || !is_hex(text + 3, HASH_TEXT_SIZE) || *at++ != '.')
+        return false;
+    int64_t partition;
+    int64_t offset;
+    if (!read_part(&at, &partition) || !read_part(&at, &offset) || !read_part(&at, timestamp_ms))
+        return false;
+    char hash[HASH_TEXT_SIZE];
+    put_hex(hash, value == NULL ? 0 : XXH3_64bits(value, value_size), HASH_TEXT_SIZE);
+    return at + HASH_TEXT_SIZE == text + size && memcmp(at, hash, HASH_TEXT_SIZE) == 0;
+}

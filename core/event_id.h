@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/attributes.h"
 #include "core/bounds.h"
 
 #define GENERATION_TEXT_SIZE 24
@@ -41,5 +42,11 @@ bool event_id_is_ours(const void *key, size_t size);
 size_t event_id_foreign(char out[FOREIGN_ID_MAX], const char *cluster_id, const char *topic,
                         int32_t partition, int64_t offset, int64_t timestamp_ms, const void *value,
                         size_t value_size);
+
+/* True when `id` is one that event_id_foreign() makes for a record with this value, wherever that
+ * record stood; then also its timestamp. So a record that is produced again may keep its id: what
+ * the hash does not fit is not believed. */
+bool event_id_foreign_fits(const void *id, size_t size, const void *value, size_t value_size,
+                           int64_t *timestamp_ms) MUST_CHECK;
 
 #endif

@@ -142,6 +142,29 @@ convert(struct document_pool *pool, struct document *document, const char *forei
     return true;
 }
 
+/* A record that was produced again, from its dead letter, says which id it had: in the header
+ * that `dead-letters replay` writes, or in its key when somebody copied the letter. Its time too
+ * is that of then, so that it becomes the same document in the same day's index. */
+static bool
+keep_id(struct document *document, char out[FOREIGN_ID_MAX])
+{
+    const void *id = document->key;
+    size_t size = document->key_size;
+    const void *value = document->raw;
+    int64_t timestamp_ms;
+    bool fits = event_id_foreign_fits(id, size, value, document->raw_size, &timestamp_ms);
+    rd_kafka_headers_t *headers; /* the message's own */
+    if (!fits && rd_kafka_message_headers(document->message, &headers) == 0 &&
+        rd_kafka_header_get_last(headers, DOCUMENT_ID_HEADER, &id, &size) == 0)
+        fits = event_id_foreign_fits(id, size, value, document->raw_size, &timestamp_ms);
+    if (!fits)
+        return false;
+    memcpy(out, id, size);
+    document->id_size = size;
+    document->timestamp_ms = timestamp_ms;
+    return true;
+}
+
 struct document *
 document_new(struct document_pool *pool, struct consumer *consumer, const struct taken *taken)
 {
@@ -169,7 +192,7 @@ document_new(struct document_pool *pool, struct consumer *consumer, const struct
     if (ours) {
         document->id = document->key;
         document->id_size = document->key_size;
-    } else {
+    } else if (!keep_id(document, foreign_id)) {
         document->id_size =
             event_id_foreign(foreign_id, consumer_cluster_id(consumer),
                              rd_kafka_topic_name(message->rkt), message->partition, message->offset,

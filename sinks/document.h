@@ -15,6 +15,9 @@
 #include "core/event_id.h"
 #include "sinks/consumer.h"
 
+/* Header of a record that was produced again: the id it had, when its key is not the id. */
+#define DOCUMENT_ID_HEADER "tailrace.id"
+
 struct document {
     struct document *next;
     rd_kafka_message_t *message; /* owned; NULL once settled */

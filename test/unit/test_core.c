@@ -159,6 +159,41 @@ a_foreign_id_names_its_place_and_content(void **state)
                 FOREIGN_ID_MAX);
 }
 
+static void
+a_foreign_id_is_kept_only_with_its_own_value(void **state)
+{
+    (void)state;
+    char id[FOREIGN_ID_MAX];
+    int64_t time = 0;
+    size_t size = event_id_foreign(id, "cluster", "topic", 3, 42, 1700000000000, "v", 1);
+    assert_true(event_id_foreign_fits(id, size, "v", 1, &time));
+    assert_int_equal(time, 1700000000000);
+    assert_false(event_id_foreign_fits(id, size, "w", 1, &time));
+    assert_false(event_id_foreign_fits(id, size, NULL, 0, &time));
+    for (size_t less = 0; less < size; less++)
+        assert_false(event_id_foreign_fits(id, less, "v", 1, &time));
+    assert_false(event_id_foreign_fits(id, size + 1, "v", 1, &time)); /* its terminator */
+    assert_false(event_id_foreign_fits(NULL, 0, "v", 1, &time));
+    id[0] = 't';
+    assert_false(event_id_foreign_fits(id, size, "v", 1, &time));
+
+    size = event_id_foreign(id, "", "topic", 0, 0, -1, NULL, 0);
+    assert_true(event_id_foreign_fits(id, size, NULL, 0, &time));
+    assert_int_equal(time, -1);
+    static const char *const others[] = {
+        "k1.0123456789abcdef.03.42.1.0000000000000000",
+        "k1.0123456789abcdef.3.42.1.",
+        "k1.0123456789abcdeg.3.42.1.0000000000000000",
+        "k1.0123456789abcdef.3.-0.1.0000000000000000",
+        "k1.0123456789abcdef.3.42.0000000000000000",
+        "k1.0123456789abcdef.3..1.0000000000000000",
+        "k1.0123456789abcdef.3.42.1.00000000000000000",
+        "k1.0123456789abcdef-3.42.1.0000000000000000",
+    };
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(event_id_foreign_fits(others[i], strlen(others[i]), NULL, 0, &time));
+}
+
 int
 main(void)
 {
@@ -171,6 +206,7 @@ main(void)
         cmocka_unit_test(generations_do_not_repeat),
         cmocka_unit_test(foreign_keys_are_not_taken_for_ours),
         cmocka_unit_test(a_foreign_id_names_its_place_and_content),
+        cmocka_unit_test(a_foreign_id_is_kept_only_with_its_own_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
