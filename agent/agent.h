@@ -241,7 +241,7 @@ struct agent {
     struct file *sweep_cursor, *blind_cursor; /* where the sweep goes on; NULL: at the first */
     struct watch *watch;                      /* NULL: there is no inotify */
     size_t folders_failed, folders_unwatched; /* of the last discovery: not to be looked into, */
-    uint64_t walk_us;                         /* without inotify; and what its walk took */
+    uint64_t walk_us;                         /* without inotify; and what its walk cost */
     uint64_t forget_at_ms;
     struct remotes *remotes; /* network mounts; NULL: not known */
 

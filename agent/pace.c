@@ -2,6 +2,23 @@
 /* pace.c: see pace.h. */
 #include "agent/pace.h"
 
+#include "core/clock.h"
+
+struct pace_span
+pace_begin(void)
+{
+    return (struct pace_span){.wall_ns = clock_monotonic_ns(), .cpu_ns = clock_thread_ns()};
+}
+
+uint64_t
+pace_cost_us(struct pace_span begun)
+{
+    uint64_t wall_ns = clock_monotonic_ns() - begun.wall_ns;
+    uint64_t cpu_ns = clock_thread_ns() - begun.cpu_ns;
+    uint64_t waited_ns = wall_ns > cpu_ns ? wall_ns - cpu_ns : 0;
+    return (cpu_ns + waited_ns / 8) / 1000;
+}
+
 uint64_t
 pace_next_ms(struct pace *pace, uint64_t cost_us, bool round_is_over, uint64_t share,
              uint64_t round_ms)

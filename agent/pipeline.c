@@ -52,13 +52,13 @@
 #define DISCOVER_SOON_MS 50 /* after a folder changed */
 /* Looking at files takes at most one part of so many of a core: where inotify should tell, and
  * where it does not, or has just failed to. And no oftener than so. */
-#define SHARE_SURE 1000
+#define SHARE_SURE 5000
 #define SHARE_BLIND 100
 #define SHARE_URGENT 10
 #define DISCOVER_SURE_MS 60000
 #define DISCOVER_BETWEEN_MS 10 /* the rest of many finds: what was found is sent meanwhile */
 #define DISCOVER_BLIND_MS 10000
-#define SWEEP_SURE_MS 5000
+#define SWEEP_SURE_MS 15000
 #define SWEEP_BLIND_MS 250
 #define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
 #define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
@@ -221,9 +221,9 @@ on_sweep(sd_event_source *source, uint64_t time_us, void *context)
     (void)time_us;
     struct pipeline *pipeline = context;
     struct metrics *metrics = pipeline->agent.metrics;
-    uint64_t start_ns = clock_monotonic_ns();
+    struct pace_span span = pace_begin();
     bool over = sweep_some(&pipeline->agent);
-    uint64_t cost_us = (clock_monotonic_ns() - start_ns) / 1000;
+    uint64_t cost_us = pace_cost_us(span);
     bool urgent = pipeline->sweep_urgent;
     pipeline->sweep_urgent = urgent && !over;
     arm(source, pace_next_ms(&pipeline->sweep_pace, cost_us, over,
@@ -241,9 +241,9 @@ on_sweep_blind(sd_event_source *source, uint64_t time_us, void *context)
 {
     (void)time_us;
     struct pipeline *pipeline = context;
-    uint64_t start_ns = clock_monotonic_ns();
+    struct pace_span span = pace_begin();
     bool over = sweep_blind(&pipeline->agent);
-    uint64_t cost_us = (clock_monotonic_ns() - start_ns) / 1000;
+    uint64_t cost_us = pace_cost_us(span);
     if (pipeline->agent.blind_count == 0)
         return 0; /* the tick sets it again */
     arm(source, pace_next_ms(&pipeline->blind_pace, cost_us, over, SHARE_BLIND, SWEEP_BLIND_MS));

@@ -19,6 +19,14 @@ clock_monotonic_ms(void)
     return clock_monotonic_ns() / 1000000U;
 }
 
+uint64_t
+clock_thread_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
 int64_t
 clock_boot_ms(void)
 {

@@ -24,6 +24,7 @@
 #include "agent/inputs/remotes.h"
 #include "agent/inputs/sweep.h"
 #include "agent/inputs/watch.h"
+#include "agent/pace.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
@@ -643,7 +644,7 @@ files_discover(struct agent *agent, struct watch *watch)
     agent->finds = malloc(sizeof(*agent->finds));
     if (agent->finds == NULL)
         return true; /* the next one may have memory */
-    uint64_t start_ns = clock_monotonic_ns();
+    struct pace_span span = pace_begin();
     agent->folders_failed = agent->folders_unwatched = 0;
     look_at_released(agent);
     struct discovery discovery = {.agent = agent, .watch = watch};
@@ -673,7 +674,7 @@ files_discover(struct agent *agent, struct watch *watch)
             begin_unlisted(agent, file);
     }
     held_attach(agent);
-    agent->walk_us = (clock_monotonic_ns() - start_ns) / 1000;
+    agent->walk_us = pace_cost_us(span);
     for (struct input *input = agent->inputs; input != NULL && whole; input = input->next)
         if (!input->skipped)
             input->round = agent->round;
