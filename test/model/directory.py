@@ -111,9 +111,10 @@ class Directory:
             if body.path is None:
                 body.spooled = len(body.lines) if clean and held else body.spooled
                 self.excuse_loss(body, "no path led to it when the agent died", body.spooled)
-            elif not body.wanted and body.log not in self.looked:
+                continue
+            if not body.wanted and body.log not in self.looked:
                 self.excuse_loss(body, "out of the globs before a first look that was kept")
-            elif body.copied:
+            if body.copied:
                 self.excuse_copy(body)
         self.looking = set()
         self.generations.clear()    # those that were not on disk are not known to the next one
