@@ -246,7 +246,7 @@ struct agent {
     struct remotes *remotes; /* network mounts; NULL: not known */
 
     bool truncated;      /* some file was, since the last discovery */
-    struct finds *finds; /* of the last discovery, not decided yet; owned by files.c */
+    struct finds *finds; /* of the last discovery, not decided yet; owned by discovery.c */
     struct rotations rotations;
     struct moved *moved; /* paths that were rotated since the last look; owned by between.c */
     struct held_files *held_files; /* deleted files; owned by held.c */

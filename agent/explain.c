@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/inputs/files.h"
 #include "agent/inputs/glob.h"
+#include "agent/inputs/input.h"
 #include "agent/reader.h"
 #include "core/clock.h"
 

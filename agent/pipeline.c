@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pipeline.c: the data path and its loop, top-down:
- *     discover   which files there are, which life each is in       inputs/files.c, match.c
+ *     discover   which files there are, which life each is in       inputs/discovery.c, match.c
  *     schedule   whose turn it is                                   schedule.c
  *     read       check, cut, encode into a slab                     reader.c, cutter.c
  *     send       hand the records to Kafka without a copy           delivery.c, producer.c
@@ -26,6 +26,7 @@
 
 #include "agent/agent.h"
 #include "agent/delivery.h"
+#include "agent/inputs/discovery.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/remotes.h"
@@ -196,8 +197,8 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     pipeline->discover_at_ms = UINT64_MAX;
     if (pipeline->agent.clock_is_wrong) /* a new life's id would be of a time that is not */
         return 0;                       /* check_clock() rings again */
-    bool done = pipeline->agent.finds != NULL ? files_discover_more(&pipeline->agent)
-                                              : files_discover(&pipeline->agent, pipeline->watch);
+    bool done = pipeline->agent.finds != NULL ? discovery_continue(&pipeline->agent)
+                                              : discovery_begin(&pipeline->agent, pipeline->watch);
     state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
     if (!done) {
         pipeline->discover_at_ms = 0; /* nothing is sooner */

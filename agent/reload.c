@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "agent/inputs/files.h"
+#include "agent/inputs/input.h"
 
 #define NAMES_SIZE_MAX 65536
 

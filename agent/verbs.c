@@ -14,8 +14,8 @@
 
 #include "agent/explain.h"
 #include "agent/generation.h"
-#include "agent/inputs/files.h"
 #include "agent/inputs/glob.h"
+#include "agent/inputs/input.h"
 #include "agent/inputs/remotes.h"
 #include "agent/reader.h"
 #include "agent/spool.h"

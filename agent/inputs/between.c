@@ -12,6 +12,7 @@
 #include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/input.h"
 #include "agent/reader.h"
 
 struct moved {

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "agent/inputs/file.h"
-#include "agent/inputs/files.h"
 #include "agent/reader.h"
 #include "core/assert.h"
 #include "core/clock.h"

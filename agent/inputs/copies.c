@@ -7,7 +7,6 @@
 
 #include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
-#include "agent/inputs/files.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"

@@ -20,6 +20,7 @@
 #include "agent/inputs/compressed.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/input.h"
 #include "agent/schedule.h"
 #include "agent/spool.h"
 #include "agent/state.h"

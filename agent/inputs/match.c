@@ -23,6 +23,7 @@
 #include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/input.h"
 #include "agent/inputs/lives.h"
 #include "agent/inputs/siblings.h"
 #include "agent/state.h"

@@ -15,6 +15,7 @@
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
+#include "agent/inputs/input.h"
 #include "agent/inputs/lives.h"
 #include "agent/state.h"
 

@@ -19,9 +19,11 @@
 
 #include "agent/agent.h"
 #include "agent/delivery.h"
+#include "agent/inputs/discovery.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
+#include "agent/inputs/input.h"
 #include "agent/options.h"
 #include "agent/reader.h"
 #include "agent/state.h"
@@ -158,7 +160,7 @@ look(void)
     unsigned rounds = 0;
     do {
         world.soon = false;
-        while (!files_discover(world.agent, NULL) && !files_discover_more(world.agent))
+        while (!discovery_begin(world.agent, NULL) && !discovery_continue(world.agent))
             continue;
         files_tick(world.agent);
     } while (world.soon && ++rounds < 4);
