@@ -100,3 +100,25 @@ buffer_string(struct buffer *buffer)
     buffer->bytes[buffer->size] = '\0';
     return buffer->bytes;
 }
+
+/* C0 but tabs, DEL, and C1, which is 0xC2 0x80..0x9F in UTF-8: a log may hold a terminal's
+ * commands. */
+void
+buffer_visible(struct buffer *buffer, const char *text, size_t size)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        unsigned char next = i + 1 < size ? (unsigned char)text[i + 1] : 0;
+        bool c1 = c == 0xC2 && next >= 0x80 && next < 0xA0;
+        if ((c >= 0x20 || c == '\t') && c != 0x7F && !c1)
+            continue;
+        buffer_append(buffer, text + start, i - start);
+        if (c1)
+            i++;
+        buffer_format(buffer, "\\x%02X", c1 ? next : c);
+        start = i + 1;
+    }
+    if (size > start)
+        buffer_append(buffer, text + start, size - start);
+}

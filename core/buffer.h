@@ -26,6 +26,8 @@ void buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 void buffer_text(struct buffer *buffer, const char *text);
 void buffer_format(struct buffer *buffer, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Text that anybody wrote, for a terminal: control characters are shown as \xNN. */
+void buffer_visible(struct buffer *buffer, const char *text, size_t size);
 /* Room for `size` more bytes at the end, NULL when there is none; `size` of the buffer is
  * unchanged: the caller adds what it wrote. */
 char *buffer_reserve(struct buffer *buffer, size_t size) MUST_CHECK;

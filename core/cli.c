@@ -174,6 +174,28 @@ cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *verbs, 
     return check_arguments(out, verb != NULL ? verb : &built_in, err);
 }
 
+bool
+cli_take_value(const char *name, int argc, char **argv, int *at, const char **value,
+               struct err *err)
+{
+    size_t size = strlen(name);
+    ASSERT(argv[*at] != NULL);
+
+    *value = NULL;
+    if (strncmp(argv[*at], name, size) != 0)
+        return true;
+    if (argv[*at][size] == '=') {
+        *value = argv[*at] + size + 1;
+        return true;
+    }
+    if (argv[*at][size] != '\0')
+        return true;
+    if (*at + 1 >= argc)
+        return err_set(err, ERR_CONFIG, 0, "%s wants a value", name);
+    *value = argv[++*at];
+    return true;
+}
+
 void
 cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
                size_t verb_count, const char *config_default)

@@ -35,6 +35,10 @@ struct cli {
  * others. Moves words within argv. */
 bool cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *verbs,
                size_t verb_count, const char *config_default, struct err *err) MUST_CHECK;
+/* For a verb's own options with a value, "--limit 5" and "--limit=5": `*value` becomes NULL when
+ * argv[*at] is another one; `*at` moves to the last word that was taken. ERR_CONFIG: no value. */
+bool cli_take_value(const char *name, int argc, char **argv, int *at, const char **value,
+                    struct err *err) MUST_CHECK;
 void cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
                     size_t verb_count, const char *config_default);
 void cli_print_verb_help(const char *program, const struct cli_verb *verb,

@@ -10,6 +10,7 @@
 
 #include "core/assert.h"
 #include "core/buffer.h"
+#include "core/cli.h"
 #include "core/clock.h"
 #include "core/options.h"
 #include "sinks/options.h"
@@ -51,39 +52,17 @@ parse_limit(const char *text, int64_t *out, struct err *err)
     return true;
 }
 
-/* An option with a value: "--limit 5" and "--limit=5". NULL in `value` when it is another one. */
-static bool
-take_value(const char *name, int argc, char **argv, int *at, const char **value, struct err *err)
-{
-    size_t size = strlen(name);
-    ASSERT(argv[*at] != NULL);
-
-    *value = NULL;
-    if (strncmp(argv[*at], name, size) != 0)
-        return true;
-    if (argv[*at][size] == '=') {
-        *value = argv[*at] + size + 1;
-        return true;
-    }
-    if (argv[*at][size] != '\0')
-        return true;
-    if (*at + 1 >= argc)
-        return err_set(err, ERR_CONFIG, 0, "%s wants a value", name);
-    *value = argv[++*at];
-    return true;
-}
-
 static bool
 parse_option(struct request *request, int argc, char **argv, int *at, struct err *err)
 {
     static const char *const names[] = {"--limit", "--since", "--count", "--json", "--raw"};
     const char *option = argv[*at];
     const char *value = NULL;
-    if (!take_value("--limit", argc, argv, at, &value, err))
+    if (!cli_take_value("--limit", argc, argv, at, &value, err))
         return false;
     if (value != NULL)
         return parse_limit(value, &request->limit, err);
-    if (!take_value("--since", argc, argv, at, &value, err))
+    if (!cli_take_value("--since", argc, argv, at, &value, err))
         return false;
     if (value != NULL)
         return option_parse_duration(value, &request->since_ms, err) || err_wrap(err, "--since");
@@ -162,28 +141,6 @@ raw_query(struct buffer *out, char *const *words, size_t count)
     }
 }
 
-/* Text of a log may hold anything, a terminal's commands included: control characters (C0, DEL,
- * and C1, which is 0xC2 0x80..0x9F in UTF-8) are shown as \xNN. */
-static void
-append_visible(struct buffer *out, const struct buffer *text)
-{
-    size_t start = 0;
-    for (size_t i = 0; i < text->size; i++) {
-        unsigned char c = (unsigned char)text->bytes[i];
-        unsigned char next = i + 1 < text->size ? (unsigned char)text->bytes[i + 1] : 0;
-        bool c1 = c == 0xC2 && next >= 0x80 && next < 0xA0;
-        if ((c >= 0x20 || c == '\t') && c != 0x7F && !c1)
-            continue;
-        buffer_append(out, text->bytes + start, i - start);
-        if (c1)
-            i++;
-        buffer_format(out, "\\x%02X", c1 ? next : c);
-        start = i + 1;
-    }
-    if (text->size > start)
-        buffer_append(out, text->bytes + start, text->size - start);
-}
-
 static void
 append_line(struct buffer *out, struct fields *fields, const char *value, size_t size)
 {
@@ -199,7 +156,7 @@ append_line(struct buffer *out, struct fields *fields, const char *value, size_t
         if (text->size == 0)
             buffer_text(out, "-");
         else
-            append_visible(out, text);
+            buffer_visible(out, text->bytes, text->size);
     }
 }
 
