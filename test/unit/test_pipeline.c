@@ -289,9 +289,9 @@ refused_large_line_comes_in_smaller_parts(void **context)
     static char line[400001];
     memset(line, 'x', sizeof(line));
     line[sizeof(line) - 1] = '\n';
-    append_lines(world, "a.log", 0, 10);
+    /* The first refusal is of the request, the second of the line in a request of its own. */
     append(world, "a.log", line, sizeof(line));
-    append_lines(world, "a.log", 10, 10);
+    append_lines(world, "a.log", 0, 20);
     rd_kafka_mock_push_request_errors(world->cluster, PRODUCE, 2,
                                       RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                                       RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
