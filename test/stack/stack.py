@@ -357,11 +357,18 @@ class Stack:
                  which: str) -> dict[tuple[str, int], int]:
         kafka = _confluent()
         spec = getattr(kafka.admin.OffsetSpec, which)()
-        futures = self.admin(cluster).list_offsets(
-            {kafka.TopicPartition(*each): spec for each in partitions})
-        return {(key.topic, key.partition):
-                self._result(f"list offsets of {key.topic}", cluster, future).offset
-                for key, future in futures.items()}
+        deadline = time.monotonic() + 30
+        while True:
+            futures = self.admin(cluster).list_offsets(
+                {kafka.TopicPartition(*each): spec for each in partitions})
+            try:
+                return {(key.topic, key.partition):
+                        self._result(f"list offsets of {key.topic}", cluster, future).offset
+                        for key, future in futures.items()}
+            except StackError as error:     # leaders move while brokers come and go
+                if "leader" not in str(error).lower() or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def _partitions(self, cluster: str, topic: str) -> list[int]:
         admin = self.admin(cluster)
