@@ -70,6 +70,15 @@ generation_remove(struct catalog *catalog, struct generation *generation)
     free(generation);
 }
 
+struct generation *
+catalog_find(const struct catalog *catalog, struct generation_id id)
+{
+    struct generation *at = catalog->first;
+    while (at != NULL && !generation_id_equal(at->id, id))
+        at = at->next;
+    return at;
+}
+
 void
 catalog_done(struct catalog *catalog)
 {

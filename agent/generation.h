@@ -91,6 +91,8 @@ struct generation *generation_new(struct catalog *catalog, const char *input, co
 struct generation *generation_add(struct catalog *catalog, struct generation_id id,
                                   const char *input, const char *path);
 void generation_remove(struct catalog *catalog, struct generation *generation); /* frees it */
+/* NULL: it is not known. */
+struct generation *catalog_find(const struct catalog *catalog, struct generation_id id);
 void catalog_done(struct catalog *catalog);
 bool generation_set_path(struct generation *generation, const char *path); /* false: no memory */
 

@@ -20,8 +20,7 @@ static struct generation **
 id_slot(const struct id_table *table, struct generation_id id)
 {
     size_t at = (size_t)id.random & table->mask;
-    while (table->slots[at] != NULL && (table->slots[at]->id.random != id.random ||
-                                        table->slots[at]->id.birth_seconds != id.birth_seconds))
+    while (table->slots[at] != NULL && !generation_id_equal(table->slots[at]->id, id))
         at = (at + 1) & table->mask;
     return &table->slots[at];
 }

@@ -261,8 +261,7 @@ forget(struct change *change, const char *what, struct err *err)
     size_t count = 0;
     for (struct generation *at = change->catalog.first, *next; at != NULL; at = next) {
         next = at->next;
-        if (by_id ? at->id.random != id.random || at->id.birth_seconds != id.birth_seconds
-                  : strcmp(at->path, path) != 0)
+        if (by_id ? !generation_id_equal(at->id, id) : strcmp(at->path, path) != 0)
             continue;
         char text[GENERATION_TEXT_SIZE + 1] = "";
         generation_id_format(at->id, text);

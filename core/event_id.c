@@ -45,6 +45,12 @@ generation_id_new(void)
     return id;
 }
 
+bool
+generation_id_equal(struct generation_id a, struct generation_id b)
+{
+    return a.random == b.random && a.birth_seconds == b.birth_seconds;
+}
+
 void
 generation_id_format(struct generation_id id, char out[GENERATION_TEXT_SIZE])
 {

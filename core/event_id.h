@@ -20,9 +20,10 @@ struct generation_id {
     uint64_t random;
 };
 
-/* From getrandom(2): never blocks after boot, cannot repeat after fork or a VM copy made before it.
- * */
+/* From getrandom(2): never blocks after boot, cannot repeat after fork or a VM copy made before
+ * it. */
 struct generation_id generation_id_new(void);
+bool generation_id_equal(struct generation_id a, struct generation_id b);
 void generation_id_format(struct generation_id id, char out[GENERATION_TEXT_SIZE]);
 /* False when `text` does not begin with its lower-case hex digits. */
 bool generation_id_parse(const char *text, struct generation_id *id);

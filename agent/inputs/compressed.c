@@ -87,17 +87,11 @@ compressed_is_running(const struct compressed *compressed)
     return compressed->job_count > 0;
 }
 
-static bool
-same_id(struct generation_id a, struct generation_id b)
-{
-    return a.random == b.random && a.birth_seconds == b.birth_seconds;
-}
-
 static struct search *
 search_of(struct compressed *compressed, struct generation_id id)
 {
     struct search *search = compressed->first;
-    while (search != NULL && !same_id(search->id, id))
+    while (search != NULL && !generation_id_equal(search->id, id))
         search = search->next;
     if (search != NULL || (search = calloc(1, sizeof(*search))) == NULL)
         return search;
@@ -417,22 +411,13 @@ compressed_look(struct agent *agent, struct compressed *compressed, struct gener
 
 /* --- about once a second --- */
 
-static struct generation *
-generation_of(const struct agent *agent, struct generation_id id)
-{
-    struct generation *at = agent->catalog.first;
-    while (at != NULL && !same_id(at->id, id))
-        at = at->next;
-    return at;
-}
-
 void
 compressed_json(const struct agent *agent, const struct compressed *compressed, struct buffer *out)
 {
     const char *comma = "";
     buffer_text(out, "[");
     for (const struct search *search = compressed->first; search != NULL; search = search->next) {
-        const struct generation *generation = generation_of(agent, search->id);
+        const struct generation *generation = catalog_find(&agent->catalog, search->id);
         if (generation == NULL)
             continue;
         buffer_format(out, "%s{\"path\":", comma);
@@ -493,7 +478,7 @@ compressed_tick(struct agent *agent, struct compressed *compressed, struct spool
                 agent->rediscover(agent); /* it is asked for there */
             continue;
         }
-        struct generation *generation = generation_of(agent, search->id);
+        struct generation *generation = catalog_find(&agent->catalog, search->id);
         if (generation == NULL || generation->file != NULL)
             search_free(compressed, spool, search);
         else if (search->concluded)

@@ -63,27 +63,12 @@ struct held_files {
     metric bytes, spool_bytes;
 };
 
-static bool
-same_id(struct generation_id a, struct generation_id b)
-{
-    return a.random == b.random && a.birth_seconds == b.birth_seconds;
-}
-
-static struct generation *
-generation_of(const struct agent *agent, struct generation_id id)
-{
-    struct generation *at = agent->catalog.first;
-    while (at != NULL && !same_id(at->id, id))
-        at = at->next;
-    return at;
-}
-
 /* The entry, or a new one; NULL when memory is short. */
 static struct held *
 held_of(struct held_files *files, struct generation_id id, bool make)
 {
     struct held **link = &files->first;
-    while (*link != NULL && !same_id((*link)->id, id))
+    while (*link != NULL && !generation_id_equal((*link)->id, id))
         link = &(*link)->next;
     if (*link != NULL || !make)
         return *link;
@@ -327,7 +312,7 @@ held_attach(struct agent *agent)
     for (struct held *held = agent->held_files->first; held != NULL; held = held->next) {
         if (held->file != NULL || held->finished || held->job != NULL)
             continue;
-        struct generation *generation = generation_of(agent, held->id);
+        struct generation *generation = catalog_find(&agent->catalog, held->id);
         if (generation == NULL)
             generation = generation_by_content(agent, held);
         if (generation == NULL || generation->file != NULL) {
@@ -585,7 +570,7 @@ give_up(struct agent *agent, struct held *held)
 static bool
 give_up_unwanted(struct agent *agent, struct held *held)
 {
-    const struct generation *generation = generation_of(agent, held->id);
+    const struct generation *generation = catalog_find(&agent->catalog, held->id);
     if (agent->round == 0 || generation == NULL || input_named(agent, generation->input) != NULL)
         return false;
     agent_say(agent, LOG_LEVEL_ERROR,
@@ -669,7 +654,7 @@ tick_one(struct agent *agent, struct held *held)
     if (agent->round == 0)
         return; /* it may be found by its content */
     /* Forgotten: finished. Else its input may want it again, or the search among siblings. */
-    if (generation_of(agent, held->id) == NULL ||
+    if (catalog_find(&agent->catalog, held->id) == NULL ||
         (!held->whole && !held->part && held->stored_fd < 0))
         finish(agent, held);
 }
