@@ -20,48 +20,12 @@
 #include "agent/inputs/compressed.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/held_copy.h"
 #include "agent/inputs/input.h"
-#include "agent/schedule.h"
 #include "agent/spool.h"
 #include "agent/state.h"
 #include "core/assert.h"
 #include "core/clock.h"
-
-#define GRACE_MS 1000 /* most deleted files are finished by then */
-#define AGAIN_MS (10 * (uint64_t)1000)
-
-enum trouble { TROUBLE_NONE, TROUBLE_ROOM, TROUBLE_DISK, TROUBLE_ERROR };
-
-struct held {
-    struct generation_id id;
-    struct file *file; /* NULL: nobody reads it now */
-    uint64_t since_ms;
-    int stored_fd; /* given back by the service manager, for a file to be; -1 */
-    bool stored;   /* the service manager has the descriptor */
-    bool part;     /* in the spool: some of it, up to `copied` */
-    bool whole;    /* in the spool: all of it */
-    uint64_t from; /* what the state has as `committed`, once `from_sequence` is durable */
-    uint64_t from_sequence;
-    uint64_t copied;
-    struct spool_job *job;
-    enum trouble trouble;
-    uint64_t again_ms;
-    bool writer;          /* somebody has it open for writing: letting go frees nothing */
-    uint64_t bytes;       /* on the disk, kept by our descriptor */
-    uint64_t spool_bytes; /* on the disk, in the spool */
-    bool finished;
-    uint64_t finished_sequence;
-    struct held *next;
-};
-
-struct held_files {
-    struct held *first;
-    struct spool *spool; /* NULL: it could not be opened; tried again when it is needed */
-    struct compressed *compressed;
-    unsigned long store_max; /* descriptors that the service manager takes; 0: there is none */
-    bool saving;
-    metric bytes, spool_bytes;
-};
 
 /* The entry, or a new one; NULL when memory is short. */
 static struct held *
@@ -127,8 +91,8 @@ store(struct held_files *files, struct held *held, int fd)
     return size > 0 && sd_pid_notify_with_fds(0, 0, text, &fd, 1) > 0;
 }
 
-static void
-unstore(struct held *held)
+void
+held_unstore(struct held *held)
 {
     char name[GENERATION_TEXT_SIZE];
     generation_id_format(held->id, name);
@@ -150,9 +114,8 @@ found_in_spool(void *context, struct generation_id id, bool whole)
     held->part |= !whole;
 }
 
-/* False: there is none now. */
-static bool
-open_spool(struct agent *agent)
+bool
+held_open_spool(struct agent *agent)
 {
     struct held_files *files = agent->held_files;
     struct err err;
@@ -190,12 +153,12 @@ held_new(struct agent *agent, struct err *err)
     const char *max = getenv("FDSTORE");
     files->store_max = max == NULL ? 0 : strtoul(max, NULL, 10);
     take_stored(files);
-    (void)open_spool(agent);
+    (void)held_open_spool(agent);
     return true;
 }
 
-static void
-drop_job(struct held_files *files, struct held *held)
+void
+held_drop_job(struct held_files *files, struct held *held)
 {
     if (held->job != NULL)
         spool_job_free(files->spool, held->job);
@@ -211,7 +174,7 @@ held_free(struct agent *agent)
     compressed_free(files->compressed, files->spool);
     while (files->first != NULL) {
         struct held *next = files->first->next;
-        drop_job(files, files->first);
+        held_drop_job(files, files->first);
         if (files->first->stored_fd >= 0)
             (void)close(files->first->stored_fd);
         if (files->first->file != NULL)
@@ -274,12 +237,12 @@ attach_whole(struct agent *agent, struct held *held, struct generation *generati
     return fd >= 0 && attach(agent, held, generation, input, fd);
 }
 
-static void
-finish(struct agent *agent, struct held *held)
+void
+held_finish(struct agent *agent, struct held *held)
 {
     ASSERT(held->file == NULL);
 
-    drop_job(agent->held_files, held);
+    held_drop_job(agent->held_files, held);
     held->finished = true;
     held->finished_sequence = state_sequence(agent->state);
 }
@@ -316,7 +279,7 @@ held_attach(struct agent *agent)
         if (generation == NULL)
             generation = generation_by_content(agent, held);
         if (generation == NULL || generation->file != NULL) {
-            finish(agent, held); /* nothing of it is wanted any more */
+            held_finish(agent, held); /* nothing of it is wanted any more */
             continue;
         }
         struct input *input = input_named(agent, generation->input);
@@ -330,7 +293,7 @@ held_attach(struct agent *agent)
             continue;
         if (fd >= 0)
             (void)close(fd);
-        unstore(held);
+        held_unstore(held);
         (void)attach_whole(agent, held, generation, input);
     }
 }
@@ -349,7 +312,7 @@ held_look(struct agent *agent, struct file *file)
     struct held *held = held_of(files, file->generation->id, true);
     if (held == NULL)
         return; /* seen again by the sweep */
-    drop_job(files, held);
+    held_drop_job(files, held);
     *held = (struct held){.id = held->id,
                           .file = file,
                           .since_ms = clock_monotonic_ms(),
@@ -373,234 +336,7 @@ held_leave(struct agent *agent, struct file *file)
     file->held = NULL;
     held->file = NULL;
     held->bytes = 0;
-    drop_job(agent->held_files, held);
-}
-
-static bool
-is_unread(const struct held *held)
-{
-    return held->file != NULL && held->file->state == FILE_ACTIVE &&
-           held->file->generation->committed < held->file->size;
-}
-
-/* --- copying --- */
-
-/* What counts against held_deleted_max: letting go of a file that is still written to would free
- * nothing; a copy that will replace its file does not count beside it. */
-static uint64_t
-bounded_bytes(const struct held *held)
-{
-    return held->writer || held->spool_bytes > held->bytes ? held->spool_bytes : held->bytes;
-}
-
-static uint64_t
-room_left(const struct agent *agent, uint64_t *used)
-{
-    uint64_t max = agent->options->top.held_deleted_max;
-    *used = 0;
-    for (const struct held *held = agent->held_files->first; held != NULL; held = held->next)
-        *used += bounded_bytes(held);
-    if (max == 0)
-        return UINT64_MAX;
-    return *used < max ? max - *used : 0;
-}
-
-static void
-set_trouble(struct agent *agent, struct held *held, enum trouble trouble, const char *why)
-{
-    static const char *const labels[] = {"", "room", "disk", "error"};
-    metrics_add(agent->metrics,
-                metrics_series(agent->metrics, METRIC_SPOOL_ERRORS, labels[trouble], NULL), 1);
-    if (held->trouble != trouble)
-        agent_say(agent, LOG_LEVEL_WARN,
-                  "'%s' is deleted and not finished, and is only held open, which a kill of the "
-                  "agent ends: %s; tried again",
-                  held->file->path, why);
-    held->trouble = trouble;
-    held->again_ms = clock_monotonic_ms() + AGAIN_MS;
-}
-
-static bool
-is_copying(const struct agent *agent)
-{
-    const struct held *held = agent->held_files->first;
-    while (held != NULL && held->job == NULL)
-        held = held->next;
-    return held != NULL;
-}
-
-/* False: there is none for it now. A file is there twice while it is copied, so that beyond the
- * bound only one is at a time. */
-static bool
-room_for(struct agent *agent, const struct held *held, uint64_t size, uint64_t *room)
-{
-    uint64_t used;
-    *room = room_left(agent, &used);
-    if (size <= *room)
-        return true;
-    if (is_copying(agent))
-        return false;
-    if (!held->writer)
-        *room += bounded_bytes(held);
-    return size <= *room;
-}
-
-/* The whole copy is read from now on: the disk has the file's own blocks back. */
-static void
-swap(struct agent *agent, struct held *held)
-{
-    struct file *file = held->file;
-    struct stat about;
-    int fd = spool_open(agent->held_files->spool, held->id);
-    if (fd < 0 || file->fd < 0 || file->state != FILE_ACTIVE || fstat(fd, &about) != 0) {
-        if (fd >= 0)
-            (void)close(fd);
-        return;
-    }
-    file_replace(agent, file, &about, fd);
-    unstore(held);
-}
-
-static void
-take_result(struct agent *agent, struct held *held)
-{
-    struct held_files *files = agent->held_files;
-    struct spool_result result;
-    if (!spool_job_done(files->spool, held->job, &result))
-        return;
-    drop_job(files, held);
-    held->copied = result.end;
-    held->part = result.end > 0;
-    if (result.what == UNPACK_FULL) {
-        set_trouble(agent, held, TROUBLE_ROOM, "held_deleted_max leaves no room for a copy");
-    } else if (result.what == UNPACK_FAILED) {
-        int number = result.err.code;
-        set_trouble(agent, held,
-                    number == ENOSPC || number == EDQUOT ? TROUBLE_DISK : TROUBLE_ERROR,
-                    result.err.text);
-    } else if (result.whole) {
-        held->trouble = TROUBLE_NONE;
-        held->part = false;
-        held->whole = true;
-        swap(agent, held);
-    } else {
-        held->trouble = TROUBLE_NONE;
-    }
-}
-
-static void
-copy(struct agent *agent, struct held *held)
-{
-    struct held_files *files = agent->held_files;
-    const struct file *file = held->file;
-    uint64_t from = held->from < TAIL_SIZE_MAX ? 0 : held->from - TAIL_SIZE_MAX;
-    struct spool_copy copy = {
-        .id = held->id,
-        .fd = file->fd,
-        .from = from,
-        .resume = held->part && held->copied > from ? held->copied : 0,
-        .whole = !held->writer,
-    };
-    struct err err;
-    uint64_t at = copy.resume > 0 ? copy.resume : from;
-    if (!room_for(agent, held, file->size > at ? file->size - at : 0, &copy.room)) {
-        if (is_copying(agent))
-            return; /* it will be gone from the disk once more */
-        set_trouble(agent, held, TROUBLE_ROOM, "held_deleted_max leaves no room for a copy");
-        return;
-    }
-    if (!open_spool(agent)) {
-        set_trouble(agent, held, TROUBLE_ERROR, "there is no spool");
-        return;
-    }
-    state_put_progress(agent->state, file->generation); /* its size: what is missing is told */
-    held->job = spool_start_copy(files->spool, &copy, &err);
-    if (held->job == NULL)
-        set_trouble(agent, held, TROUBLE_ERROR, err.text);
-}
-
-static bool
-needs_copy(const struct agent *agent, const struct held *held)
-{
-    if (held->whole || held->job != NULL || !is_unread(held) || held->file->fd < 0)
-        return false;
-    if (held->stored && !agent->held_files->saving)
-        return false;
-    /* Once nobody writes to it any more, also what is copied already is made whole. */
-    return held->file->size > held->copied || !held->writer;
-}
-
-static void
-consider_copy(struct agent *agent, struct held *held)
-{
-    uint64_t now_ms = clock_monotonic_ms();
-    if (!needs_copy(agent, held) || now_ms < held->again_ms ||
-        state_durable(agent->state) < held->from_sequence ||
-        (!agent->held_files->saving && now_ms - held->since_ms < GRACE_MS))
-        return;
-    copy(agent, held);
-}
-
-/* --- the bound --- */
-
-/* Given up, to stay within held_deleted_max. What is under way to Kafka may still arrive. */
-static void
-give_up(struct agent *agent, struct held *held)
-{
-    struct file *file = held->file;
-    struct generation *generation = file->generation;
-    uint64_t unread = file->size > file->read ? file->size - file->read : 0;
-    generation->size = file->size = file->read;
-    generation->gone = "held_deleted_max"; /* for what is under way, should it fail */
-    agent_say(agent, LOG_LEVEL_ERROR,
-              "'%s' is given up: deleted files that are not acknowledged take more than "
-              "held_deleted_max",
-              file->path);
-    files_count_lost(agent, file, unread, "held_deleted_max");
-    held_leave(agent, file);
-    schedule_remove(agent, file);
-    file_close(agent, file);
-    file->state = FILE_ENDED;
-    file_unlist(agent, file);
-    state_put_generation(agent->state, generation);
-    finish(agent, held);
-}
-
-/* Kept for an input that is not there any more: it may come back, but not at others' cost. */
-static bool
-give_up_unwanted(struct agent *agent, struct held *held)
-{
-    const struct generation *generation = catalog_find(&agent->catalog, held->id);
-    if (agent->round == 0 || generation == NULL || input_named(agent, generation->input) != NULL)
-        return false;
-    agent_say(agent, LOG_LEVEL_ERROR,
-              "what the spool has of '%s' is given up: deleted files take more than "
-              "held_deleted_max, and its input '%s' is gone",
-              generation->path, generation->input);
-    finish(agent, held);
-    return true;
-}
-
-static void
-keep_bound(struct agent *agent)
-{
-    uint64_t max = agent->options->top.held_deleted_max;
-    uint64_t used;
-    (void)room_left(agent, &used);
-    for (struct held *held = agent->held_files->first; held != NULL && max > 0 && used > max;
-         held = held->next) {
-        uint64_t bytes = bounded_bytes(held);
-        if (held->finished || bytes == 0)
-            continue;
-        if (held->file == NULL) {
-            used -= give_up_unwanted(agent, held) ? bytes : 0;
-            continue;
-        }
-        if ((held->writer && !held->whole) || held->file->state != FILE_ACTIVE)
-            continue;
-        give_up(agent, held);
-        used -= bytes;
-    }
+    held_drop_job(agent->held_files, held);
 }
 
 /* --- about once a second --- */
@@ -631,7 +367,7 @@ remove_held(struct held_files *files, struct held *held)
     while (*link != held)
         link = &(*link)->next;
     *link = held->next;
-    unstore(held);
+    held_unstore(held);
     if (held->stored_fd >= 0)
         (void)close(held->stored_fd);
     if (files->spool != NULL)
@@ -643,12 +379,12 @@ static void
 tick_one(struct agent *agent, struct held *held)
 {
     if (held->job != NULL)
-        take_result(agent, held);
+        held_copy_take(agent, held);
     measure(agent, held);
     if (held->file != NULL) {
-        if (is_unread(held) && !held->stored && !held->whole)
+        if (held_is_unread(held) && !held->stored && !held->whole)
             held->stored = store(agent->held_files, held, held->file->fd);
-        consider_copy(agent, held);
+        held_copy_consider(agent, held);
         return;
     }
     if (agent->round == 0)
@@ -656,7 +392,7 @@ tick_one(struct agent *agent, struct held *held)
     /* Forgotten: finished. Else its input may want it again, or the search among siblings. */
     if (catalog_find(&agent->catalog, held->id) == NULL ||
         (!held->whole && !held->part && held->stored_fd < 0))
-        finish(agent, held);
+        held_finish(agent, held);
 }
 
 void
@@ -673,7 +409,7 @@ held_tick(struct agent *agent)
         else if (state_durable(agent->state) >= held->finished_sequence)
             remove_held(files, held);
     }
-    keep_bound(agent);
+    held_copy_keep_bound(agent);
     for (const struct held *held = files->first; held != NULL; held = held->next) {
         bytes += held->bytes;
         spool_bytes_sum += held->spool_bytes;
@@ -708,9 +444,9 @@ held_finds(struct agent *agent, struct generation *generation, struct input *inp
 {
     struct held_files *files = agent->held_files;
     uint64_t used;
-    if (!open_spool(agent))
+    if (!held_open_spool(agent))
         return false;
-    struct compressed_place place = {.spool = files->spool, .room = room_left(agent, &used)};
+    struct compressed_place place = {.spool = files->spool, .room = held_copy_room(agent, &used)};
     place.alone = used == 0;
     enum compressed_found found =
         compressed_look(agent, files->compressed, generation, input, &place);
@@ -744,7 +480,7 @@ held_is_saving(const struct agent *agent)
     if (!files->saving)
         return false;
     for (const struct held *held = files->first; held != NULL; held = held->next)
-        if (held->job != NULL || (is_unread(held) && !held->whole &&
+        if (held->job != NULL || (held_is_unread(held) && !held->whole &&
                                   held->trouble == TROUBLE_NONE && held->file->size > held->copied))
             return true;
     return false;
@@ -784,7 +520,7 @@ held_reason(const struct file *file)
         return "deleted; the service manager keeps it open for the next start";
     if (held->job != NULL)
         return "deleted; what is unread is being copied into the spool";
-    if (!is_unread(held))
+    if (!held_is_unread(held))
         return "deleted; all of it is acknowledged";
     if (held->part && held->copied >= file->size)
         return "deleted; what is unread is in the spool, too, and more is added as it is written";
