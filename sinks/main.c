@@ -13,6 +13,7 @@
 #include "core/kafka.h"
 #include "core/log.h"
 #include "sinks/program.h"
+#include "sinks/replay/replay.h"
 #include "sinks/sqlite/search.h"
 #include "sinks/verbs.h"
 
@@ -25,6 +26,7 @@ static const struct cli_verb verbs[] = {
     {"run", "", "Consume and index until SIGTERM."},
     {"once", "", "Consume up to what the topics hold now, then print a summary and exit."},
     {"check", "[--connect]", "Check the configuration, with --connect also Kafka and the index."},
+    {"dead-letters", DEAD_LETTERS_ARGUMENTS, DEAD_LETTERS_HELP},
     {"search", SQLITE_SEARCH_ARGUMENTS, SQLITE_SEARCH_HELP},
     {"reference", "", "Print every option with its meaning and default."},
 };
@@ -135,6 +137,13 @@ with_options(struct program *program)
     } else if (strcmp(cli->verb, "search") == 0) {
         if (!sqlite_search(program->options, cli->argument_count, cli->arguments, &err))
             code = fail(program, &err);
+    } else if (strcmp(cli->verb, "dead-letters") == 0) {
+        bool complete;
+        if (!replay_dead_letters(program->options, cli->argument_count, cli->arguments, &complete,
+                                 &err))
+            code = fail(program, &err);
+        else if (!complete)
+            code = CLI_EXIT_RUNTIME;
     } else {
         code = run(program, strcmp(cli->verb, "once") == 0);
     }
@@ -152,7 +161,7 @@ main(int argc, char **argv)
         return fail(&program, &err);
     if (strcmp(program.cli.verb, "help") == 0) {
         if (program.cli.help_of != NULL)
-            cli_print_verb_help(PROGRAM, program.cli.help_of, CONFIG_DEFAULT);
+            verbs_print_help(PROGRAM, program.cli.help_of, CONFIG_DEFAULT);
         else
             cli_print_help(PROGRAM, ABOUT, verbs, VERB_COUNT, CONFIG_DEFAULT);
         return CLI_EXIT_OK;

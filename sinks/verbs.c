@@ -9,6 +9,8 @@
 #include "core/buffer.h"
 #include "core/kafka.h"
 #include "sinks/program.h"
+#include "sinks/replay/request.h"
+#include "sinks/sqlite/search.h"
 
 #define REPORT_MAX (1024U * 1024)
 
@@ -45,6 +47,16 @@ verbs_check(struct program *program, void (*reload)(void *), size_t *problems, s
     else if (fine)
         printf("NOT OK: %zu problem%s\n", *problems, *problems == 1 ? "" : "s");
     return fine;
+}
+
+void
+verbs_print_help(const char *program, const struct cli_verb *verb, const char *config)
+{
+    cli_print_verb_help(program, verb, config);
+    if (strcmp(verb->name, "search") == 0)
+        printf("\n%s", sqlite_search_help);
+    if (strcmp(verb->name, "dead-letters") == 0)
+        printf("\n%s", dead_letters_help);
 }
 
 int

@@ -8,6 +8,7 @@
 
 #include "core/err.h"
 
+struct cli_verb;
 struct pipeline;
 struct program;
 
@@ -16,6 +17,8 @@ bool verbs_check(struct program *program, void (*reload)(void *), size_t *proble
                  struct err *err) MUST_CHECK;
 
 void verbs_print_summary(const struct pipeline *pipeline); /* what `once` did */
-int verbs_print_reference(void);                           /* the exit code */
+/* `help VERB`, with the whole help of those that have more than a sentence. */
+void verbs_print_help(const char *program, const struct cli_verb *verb, const char *config);
+int verbs_print_reference(void); /* the exit code */
 
 #endif

@@ -7,7 +7,7 @@
 #include "core/cli.h"
 #include "core/options.h"
 
-const char replay_help[] =
+const char dead_letters_help[] =
     "Shows the documents that the index refused, or sends them to their topics again. The id of\n"
     "an event stays, so what is in the index already is found there and not stored twice.\n"
     "  list          print the letters: time, origin, index, id, status, reason, value\n"

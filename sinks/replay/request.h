@@ -8,11 +8,12 @@
 
 #include "core/err.h"
 
-/* For the table of verbs. */
-#define REPLAY_ARGUMENTS                                                                           \
+/* For the table of verbs, and the whole help. */
+#define DEAD_LETTERS_ARGUMENTS                                                                     \
     "list|count|replay [--topic TOPIC] [--since TIME] [--reason TEXT] [--id ID] [--open] "         \
     "[--again] [--dry-run] [--json]"
-extern const char replay_help[];
+#define DEAD_LETTERS_HELP "Show the documents that the index refused, or send them to it again."
+extern const char dead_letters_help[];
 
 enum replay_action { REPLAY_LIST, REPLAY_COUNT, REPLAY_SEND };
 
