@@ -198,22 +198,31 @@ generation_add_cut(struct generation *generation, uint64_t offset)
     return true;
 }
 
-/* Reads exactly `size` bytes; false with errno, 0 when the file is shorter. */
-static bool
-read_exactly(int fd, char *out, size_t size, uint64_t offset)
+ssize_t
+content_read(int fd, void *out, size_t size, uint64_t offset)
 {
     size_t done = 0;
     while (done < size) {
-        ssize_t got = pread(fd, out + done, size - done, (off_t)(offset + done));
+        ssize_t got = pread(fd, (char *)out + done, size - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0) {
-            errno = got == 0 ? 0 : errno;
-            return false;
-        }
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
         done += (size_t)got;
     }
-    return true;
+    return (ssize_t)done;
+}
+
+/* False with errno, 0 when the file is shorter. */
+static bool
+read_exactly(int fd, char *out, size_t size, uint64_t offset)
+{
+    ssize_t got = content_read(fd, out, size, offset);
+    if (got >= 0)
+        errno = 0;
+    return got == (ssize_t)size;
 }
 
 bool
@@ -323,7 +332,7 @@ generation_know_start(struct catalog *catalog, struct generation *generation, in
     char bytes[START_SIZE_LONG];
     if (generation->start_known[0])
         return;
-    ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
+    ssize_t got = content_read(fd, bytes, sizeof(bytes), 0);
     size_t size = got > 0 ? (size_t)got : 0;
     for (size_t i = 0; i < STARTS; i++) {
         if (generation->start_known[i] || size < start_sizes[i])

@@ -70,6 +70,7 @@ struct generation {
     bool searched;        /* its file is gone, and was looked for in vain */
     bool released;        /* its file was rotated away and finished, though it may grow again */
     uint64_t path_before; /* hash of the path it had until it was renamed; 0: it was not */
+    bool doubtful;        /* what may carry it could not be looked at in this look: not given up */
     bool lost_power;      /* the host did, after it was written: its file's end may be another */
     const char *origin; /* how it came to its file, a reason of METRIC_GENERATIONS; NULL: as ever */
     const char *gone;   /* how it came to have no file: "vanished", "truncated", …; a literal */
@@ -103,6 +104,9 @@ void generation_seen(struct generation *generation, const struct stat *about, in
 int64_t generation_birth_ns(int fd);
 
 uint64_t generation_hash(const void *bytes, size_t size);
+
+/* What the open file has there: `size` bytes, fewer at its end; -1: errno tells. */
+ssize_t content_read(int fd, void *out, size_t size, uint64_t offset);
 
 /* Moves `committed`, remembers the checkpoint and drops cuts that lie behind. */
 void generation_commit(struct generation *generation, uint64_t offset, uint64_t tail_hash);

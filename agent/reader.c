@@ -418,7 +418,7 @@ reader_is_same(const struct file *file)
     if (fd < 0)
         return true;
     size_t size = file->read < TAIL_SIZE_MAX ? (size_t)file->read : TAIL_SIZE_MAX;
-    ssize_t got = pread(fd, tail, size, (off_t)(file->read - size));
+    ssize_t got = content_read(fd, tail, size, file->read - size);
     bool same =
         got < 0 || (got == (ssize_t)size && generation_hash(tail, size) == file->read_hash &&
                     generation_belongs(&head, fd, UINT64_MAX) != BELONGS_NO);

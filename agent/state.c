@@ -101,25 +101,49 @@ helper_run(void *context)
 
 /* --- opening --- */
 
-/* Of a name that the system has: of the machine, of its boot. 0: it has none. */
-static uint64_t
-name_hash(const char *path)
+/* Of a name that the system has: of the machine, of its boot. 0: it has none. False with errno:
+ * it could not be read, which says nothing. */
+static bool
+name_hash(const char *path, uint64_t *hash)
 {
-    char text[64] = "";
+    char text[64];
+    size_t size = 0;
+    ssize_t got = 1;
+    *hash = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text));
-    if (fd >= 0)
-        (void)close(fd);
-    return size <= 0 ? 0 : generation_hash(text, (size_t)size);
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    while (size < sizeof(text) && got != 0) {
+        got = read(fd, text + size, sizeof(text) - size);
+        if (got < 0 && errno != EINTR)
+            break;
+        size += got > 0 ? (size_t)got : 0;
+    }
+    int number = errno;
+    (void)close(fd);
+    errno = number;
+    if (got >= 0 && size > 0)
+        *hash = generation_hash(text, size);
+    return got >= 0;
 }
 
-static uint64_t
-file_system_hash(int fd)
+/* Which host is this? Where it cannot be found out now, it is the one that the state tells of. */
+static bool
+know_host(struct state *state, const struct state_found *found, struct err *err)
 {
+    static const char machine_path[] = "/etc/machine-id";
     struct statfs about;
-    if (fstatfs(fd, &about) != 0)
-        return 0;
-    return generation_hash(&about.f_fsid, sizeof(about.f_fsid));
+    if (!name_hash(machine_path, &state->machine)) {
+        if (found->format == 0)
+            return err_errno(err, ERR_RETRY, errno, "read '%s'", machine_path);
+        state->machine = found->machine;
+    }
+    if (!name_hash("/proc/sys/kernel/random/boot_id", &state->boot))
+        state->boot = 0;
+    state->file_system = found->file_system;
+    if (fstatfs(state->file.folder_fd, &about) == 0)
+        state->file_system = generation_hash(&about.f_fsid, sizeof(about.f_fsid));
+    return true;
 }
 
 /* The same position in the same content, under ids that no other host has. Like every new id they
@@ -169,13 +193,10 @@ load_journal(struct state *state, struct state_report *report, struct err *err)
                   state_load(bytes, size, state->catalog, &found, report, err);
     free(bytes);
     state->inputs = found.inputs;
-    if (!loaded)
+    if (!loaded || !know_host(state, &found, err))
         return err_wrap(err, "cannot use the state '%s/journal'", state->file.folder);
     bool there = state->file.fd >= 0; /* only written whole and renamed: an empty one is damaged */
     report->cut |= there && size == 0;
-    state->machine = name_hash("/etc/machine-id");
-    state->boot = name_hash("/proc/sys/kernel/random/boot_id");
-    state->file_system = file_system_hash(state->file.folder_fd);
     report->foreign = size > 0 && is_foreign(state, &found);
     if (report->foreign)
         mint_anew(state);
@@ -302,7 +323,7 @@ append_record(struct state *state, struct buffer *out, enum state_record type,
               struct buffer *payload)
 {
     if (payload->failed || payload->size > JOURNAL_RECORD_MAX)
-        state->rewrite = true;
+        out->failed = true; /* without the record it is not whole: never written like that */
     else
         journal_append(out, (uint16_t)type, payload->bytes, (uint32_t)payload->size);
     if (out->failed)

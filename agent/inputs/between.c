@@ -83,8 +83,19 @@ file_is_known(const struct agent *agent, const char *path, const struct stat *ab
     return known;
 }
 
-/* Adds the files that had the path after `moved` and before the one that has it now. */
-static void
+/* Was it made by rotation of that path, after it was moved? */
+static bool
+is_between(const struct agent *agent, const struct moved *moved, const char *path,
+           const struct stat *about)
+{
+    return S_ISREG(about->st_mode) && about->st_size > 0 &&
+           stat_modified_ns(about) >= moved->since_ns &&
+           !input_matches(moved->input->options, path) && !file_is_known(agent, path, about);
+}
+
+/* Adds the files that had the path after `moved` and before the one that has it now. False: not
+ * all could be looked at. */
+static bool
 find_between(struct agent *agent, struct finds *finds, const struct moved *moved)
 {
     char folder[4096];
@@ -92,28 +103,36 @@ find_between(struct agent *agent, struct finds *finds, const struct moved *moved
     const char *slash = strrchr(moved->path, '/');
     size_t size = slash == NULL ? sizeof(folder) : (size_t)(slash - moved->path);
     if (size >= sizeof(folder))
-        return;
+        return true;
     memcpy(folder, moved->path, size);
     folder[size] = '\0';
     if (!path_answers(agent, folder))
-        return;
+        return false;
     DIR *entries = opendir(size == 0 ? "/" : folder);
     if (entries == NULL)
-        return;
+        return errno == ENOENT || errno == ENOTDIR;
+    bool all = true;
     struct dirent *entry;
-    while ((entry = readdir(entries)) != NULL) {
+    for (errno = 0; (entry = readdir(entries)) != NULL; errno = 0) {
         struct stat about;
         int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (length < 0 || (size_t)length >= sizeof(path) || !name_is_rotated(moved->path, path) ||
-            lstat(path, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size == 0 ||
-            stat_modified_ns(&about) < moved->since_ns ||
-            input_matches(moved->input->options, path) || file_is_known(agent, path, &about))
+        if (length < 0 || (size_t)length >= sizeof(path) || !name_is_rotated(moved->path, path))
             continue;
+        if (lstat(path, &about) != 0) {
+            all &= errno == ENOENT;
+            continue;
+        }
+        if (!is_between(agent, moved, path, &about))
+            continue;
+        finds->lacking = false;
         struct find *find = finds_add(finds, path, moved->input, &about);
         if (find != NULL)
             find->listed = false;
+        all &= !finds->lacking;
     }
+    all &= errno == 0;
     (void)closedir(entries);
+    return all;
 }
 
 void
@@ -121,7 +140,7 @@ between_find(struct agent *agent, struct finds *finds)
 {
     for (const struct moved *moved = agent->moved; moved != NULL; moved = moved->next)
         if (!moved->input->removed)
-            find_between(agent, finds, moved);
+            (void)find_between(agent, finds, moved); /* between_settle() asks again */
 }
 
 void
@@ -132,12 +151,12 @@ between_settle(struct agent *agent)
         struct moved *moved = *link;
         struct finds left;
         finds_init(&left);
-        if (!moved->input->removed)
-            find_between(agent, &left, moved);
-        bool again = left.first != NULL;
+        bool all = moved->input->removed || find_between(agent, &left, moved);
+        bool more = left.first != NULL;
         finds_done(&left);
-        if (again) {
+        if (more)
             agent->rediscover(agent);
+        if (more || !all) {
             link = &moved->next;
             continue;
         }

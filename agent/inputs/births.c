@@ -163,6 +163,11 @@ begin_in(struct agent *agent, const struct lives *lives, struct find *find, int 
 {
     bool old = is_too_old(find->input, &find->about);
     enum copy copy = old ? COPY_NO : copies_judge(agent, find, fd, held);
+    if (copy == COPY_UNKNOWN) {
+        (void)close(fd); /* the next look may tell */
+        agent->rediscover(agent);
+        return;
+    }
     if (copy == COPY_HELD) {
         copies_hold(agent, find, fd, held);
         return;

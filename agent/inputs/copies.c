@@ -2,11 +2,13 @@
 /* copies.c: see copies.h. */
 #include "agent/inputs/copies.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
+#include "agent/inputs/files.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
@@ -30,13 +32,15 @@ struct candidate {
     const char *path;
 };
 
+/* What cannot be read is as long as 0 bytes, with errno. */
 static bool
 candidate_read(struct candidate *candidate, int fd, uint64_t size, const char *path)
 {
     candidate->fd = fd;
     candidate->size = size;
     candidate->path = path;
-    ssize_t got = pread(fd, candidate->head, sizeof(candidate->head), 0);
+    errno = 0;
+    ssize_t got = content_read(fd, candidate->head, sizeof(candidate->head), 0);
     candidate->head_size = got < 0 ? 0 : (size_t)got;
     return candidate->head_size >= START_SIZE_SHORT && size >= candidate->head_size;
 }
@@ -51,6 +55,7 @@ open_original(const struct file *file, bool *opened)
         (fstat(fd, &about) != 0 || (uint64_t)about.st_ino != file->inode ||
          (uint64_t)about.st_dev != file->device)) {
         (void)close(fd);
+        errno = ESTALE;
         return -1;
     }
     return fd;
@@ -58,39 +63,47 @@ open_original(const struct file *file, bool *opened)
 
 /* Are the candidate's bytes the first ones of the open original? Its head and its end are
  * compared. */
-static bool
+static enum belongs
 is_beginning(const struct candidate *candidate, int original)
 {
     char head[HEAD_SIZE_MAX];
     char ends[2][TAIL_SIZE_MAX];
     size_t size = candidate->size < TAIL_SIZE_MAX ? (size_t)candidate->size : TAIL_SIZE_MAX;
-    off_t at = (off_t)(candidate->size - size);
-    return pread(original, head, candidate->head_size, 0) == (ssize_t)candidate->head_size &&
-           memcmp(head, candidate->head, candidate->head_size) == 0 &&
-           pread(original, ends[0], size, at) == (ssize_t)size &&
-           pread(candidate->fd, ends[1], size, at) == (ssize_t)size &&
-           memcmp(ends[0], ends[1], size) == 0;
+    uint64_t at = candidate->size - size;
+    ssize_t head_got = content_read(original, head, candidate->head_size, 0);
+    ssize_t got[2] = {content_read(original, ends[0], size, at),
+                      content_read(candidate->fd, ends[1], size, at)};
+    if (head_got < 0 || got[0] < 0 || got[1] < 0)
+        return BELONGS_UNKNOWN;
+    bool same = head_got == (ssize_t)candidate->head_size &&
+                memcmp(head, candidate->head, candidate->head_size) == 0 &&
+                got[0] == (ssize_t)size && got[1] == (ssize_t)size &&
+                memcmp(ends[0], ends[1], size) == 0;
+    return same ? BELONGS_YES : BELONGS_NO;
 }
 
 /* Is the candidate a copy, whole or not, of what the life's file holds, or held a moment ago? */
-static bool
+static enum belongs
 is_copy_of(const struct candidate *candidate, const struct generation *generation)
 {
     const struct file *file = generation->file;
-    bool belongs = generation_belongs(generation, candidate->fd, candidate->size) == BELONGS_YES;
+    enum belongs belongs = generation_belongs(generation, candidate->fd, candidate->size);
     if (file == NULL)
-        return belongs && generation->gone != NULL;
-    if (file->state != FILE_ACTIVE)
+        return generation->gone != NULL ? belongs : BELONGS_NO;
+    if (file->state != FILE_ACTIVE || belongs == BELONGS_UNKNOWN)
         return belongs;
     struct stat about;
     bool opened;
     int fd = open_original(file, &opened);
-    bool copy = false;
-    if (fd >= 0 && fstat(fd, &about) == 0) {
-        copy = (uint64_t)about.st_size >= candidate->size && is_beginning(candidate, fd);
-        /* It may have been truncated, and written again, just now. */
-        if (!copy && belongs)
-            copy = generation_belongs(generation, fd, (uint64_t)about.st_size) == BELONGS_NO;
+    enum belongs copy = BELONGS_NO;
+    if (fd < 0 ? errno != ENOENT && errno != ESTALE : fstat(fd, &about) != 0)
+        copy = BELONGS_UNKNOWN;
+    else if (fd >= 0 && (uint64_t)about.st_size >= candidate->size)
+        copy = is_beginning(candidate, fd);
+    /* It may have been truncated, and written again, just now. */
+    if (fd >= 0 && copy == BELONGS_NO && belongs == BELONGS_YES) {
+        enum belongs still = generation_belongs(generation, fd, (uint64_t)about.st_size);
+        copy = still == BELONGS_UNKNOWN ? still : still == BELONGS_NO ? BELONGS_YES : BELONGS_NO;
     }
     if (opened && fd >= 0)
         (void)close(fd);
@@ -99,7 +112,7 @@ is_copy_of(const struct candidate *candidate, const struct generation *generatio
 
 /* Does somebody hold the content that the candidate has? Not the one that had its path before it:
  * what takes the place of a renamed file is no copy of that. */
-static bool
+static enum belongs
 has_original(const struct agent *agent, const struct candidate *candidate,
              const struct generation *own)
 {
@@ -119,11 +132,12 @@ has_original(const struct agent *agent, const struct candidate *candidate,
         if (at->head_size == hashed_size && at->head_hash != hash && hashed_size > 0)
             continue;
         if (++compared > COMPARED_MAX)
-            return false;
-        if (is_copy_of(candidate, at))
-            return true;
+            return BELONGS_NO;
+        enum belongs copy = is_copy_of(candidate, at);
+        if (copy != BELONGS_NO)
+            return copy;
     }
-    return false;
+    return BELONGS_NO;
 }
 
 bool
@@ -151,12 +165,15 @@ copies_judge(struct agent *agent, const struct find *find, int fd, struct file *
     if (find->input->first_start && find->input->options->start_at == START_AT_END)
         return COPY_NO; /* nothing of it is shipped anyway */
     if (!candidate_read(&candidate, fd, (uint64_t)find->about.st_size, find->path))
-        return COPY_NO;
+        return errno == 0 ? COPY_NO : COPY_UNKNOWN;
     if (held != NULL)
         note_growth(held, &find->about);
     if (held != NULL && !find->waits && copies_are_due(held, clock_monotonic_ms()))
         return COPY_OWN;
-    return find->waits || has_original(agent, &candidate, NULL) ? COPY_HELD : COPY_NO;
+    if (find->waits)
+        return COPY_HELD;
+    enum belongs copy = has_original(agent, &candidate, NULL);
+    return copy == BELONGS_YES ? COPY_HELD : copy == BELONGS_NO ? COPY_NO : COPY_UNKNOWN;
 }
 
 static void
@@ -199,7 +216,7 @@ copies_hold_first_bytes(struct agent *agent, struct file *file)
     if (generation->head_size > 0 || generation->committed > 0 || file->first != NULL ||
         !file->listed || file->fd < 0 || fstat(file->fd, &about) != 0 ||
         !candidate_read(&candidate, file->fd, (uint64_t)about.st_size, file->path) ||
-        !has_original(agent, &candidate, generation))
+        has_original(agent, &candidate, generation) != BELONGS_YES)
         return false;
     schedule_remove(agent, file);
     file->generation = NULL;
@@ -250,4 +267,70 @@ copies_reach(struct agent *agent, const struct generation *generation)
             return (uint64_t)about.st_size;
     }
     return 0;
+}
+
+/* Nobody can read it: that is an answer. */
+static bool
+is_forbidden(int number)
+{
+    return number == EACCES || number == EPERM;
+}
+
+enum belongs
+copies_go_on(struct agent *agent, struct file *file, const char *path)
+{
+    struct stat old;
+    struct stat about;
+    const struct generation *generation = file->generation;
+    if (file->state != FILE_ACTIVE || file->fd < 0 || generation->committed < CONTENT_SIZE_MIN ||
+        fstat(file->fd, &old) != 0 || old.st_nlink > 0 || files_may_be_written(file->fd, 0, true))
+        return BELONGS_NO;
+    int fd = reader_open(path);
+    bool open = fd >= 0 && fstat(fd, &about) == 0;
+    enum belongs same =
+        open || errno == ENOENT || is_forbidden(errno) ? BELONGS_NO : BELONGS_UNKNOWN;
+    if (open && S_ISREG(about.st_mode) && about.st_size >= old.st_size &&
+        file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino) == NULL)
+        same = generation_belongs(generation, fd, (uint64_t)about.st_size);
+    char tail[TAIL_SIZE_MAX];
+    size_t size = file->read < sizeof(tail) ? (size_t)file->read : sizeof(tail);
+    ssize_t got = same == BELONGS_YES ? content_read(fd, tail, size, file->read - size) : 0;
+    if (got < 0)
+        same = BELONGS_UNKNOWN;
+    else if (same == BELONGS_YES &&
+             (got != (ssize_t)size || generation_hash(tail, size) != file->read_hash))
+        same = BELONGS_NO;
+    if (same != BELONGS_NO)
+        file->round = agent->round;
+    if (same == BELONGS_YES)
+        file_replace(agent, file, &about, fd);
+    else if (fd >= 0)
+        (void)close(fd);
+    return same;
+}
+
+enum belongs
+copies_go_on_elsewhere(struct agent *agent, const struct find *find)
+{
+    struct candidate candidate;
+    unsigned compared = 0;
+    int fd = reader_open(find->path);
+    if (fd < 0)
+        return BELONGS_NO; /* a birth finds that out as well */
+    bool whole = candidate_read(&candidate, fd, (uint64_t)find->about.st_size, find->path);
+    (void)close(fd);
+    struct generation *at =
+        whole ? catalog_starting(&agent->catalog, candidate.head, candidate.head_size) : NULL;
+    enum belongs same = BELONGS_NO;
+    for (; at != NULL && same == BELONGS_NO; at = catalog_next_starting(at, candidate.head_size)) {
+        struct file *file = at->file;
+        if (file == NULL || file->listed || !file->deleted)
+            continue;
+        if (++compared > COMPARED_MAX)
+            break;
+        same = copies_go_on(agent, file, find->path);
+        if (same == BELONGS_YES && find->listed)
+            (void)file_rename(agent, file, find->path); /* failed: at the next discovery */
+    }
+    return same;
 }

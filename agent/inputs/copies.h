@@ -14,12 +14,20 @@
 enum copy {
     COPY_NO,
     COPY_HELD,
-    COPY_OWN, /* it was held back, for long enough */
+    COPY_OWN,     /* it was held back, for long enough */
+    COPY_UNKNOWN, /* it, or what may be its original, cannot be read now */
 };
 
 /* May a life begin in the open file? `held`: what was made of it when it was held back, else
  * NULL. */
 enum copy copies_judge(struct agent *agent, const struct find *find, int fd, struct file *held);
+
+/* An editor or a backup put a copy, as long or longer, in the file's place: the life goes on in it,
+ * with all that is under way. Not while somebody may still write to the old one. UNKNOWN: it
+ * could not be looked at, and is in the next look. */
+enum belongs copies_go_on(struct agent *agent, struct file *file, const char *path);
+/* The same for a copy that was renamed, too, before anybody looked: its file is deleted. */
+enum belongs copies_go_on_elsewhere(struct agent *agent, const struct find *find);
 
 /* Holds back what was found: as a new file, or `held` still. Takes `fd`. */
 void copies_hold(struct agent *agent, struct find *find, int fd, struct file *held);

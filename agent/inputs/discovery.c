@@ -12,6 +12,7 @@
 #include "agent/inputs/account.h"
 #include "agent/inputs/between.h"
 #include "agent/inputs/births.h"
+#include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/glob.h"
@@ -177,35 +178,6 @@ is_link_to_listed(const struct agent *agent, const char *path)
     return false;
 }
 
-/* An editor or a backup put a copy, as long or longer, in the file's place: the life goes on in it,
- * with all that is under way. Not while somebody may still write to the old one. */
-static bool
-goes_on_in_copy(struct agent *agent, struct file *file, const char *path)
-{
-    struct stat old;
-    struct stat about;
-    const struct generation *generation = file->generation;
-    if (file->state != FILE_ACTIVE || file->fd < 0 || generation->committed < CONTENT_SIZE_MIN ||
-        fstat(file->fd, &old) != 0 || old.st_nlink > 0 || files_may_be_written(file->fd, 0, true))
-        return false;
-    int fd = reader_open(path);
-    if (fd < 0)
-        return false;
-    char tail[TAIL_SIZE_MAX];
-    size_t size = file->read < sizeof(tail) ? (size_t)file->read : sizeof(tail);
-    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size < old.st_size ||
-        file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino) != NULL ||
-        generation_belongs(generation, fd, (uint64_t)about.st_size) != BELONGS_YES ||
-        pread(fd, tail, size, (off_t)(file->read - size)) != (ssize_t)size ||
-        generation_hash(tail, size) != file->read_hash) {
-        (void)close(fd);
-        return false;
-    }
-    file_replace(agent, file, &about, fd);
-    file->round = agent->round;
-    return true;
-}
-
 /* Another file has its path. Without a descriptor, nothing leads to it any more: its life is
  * looked for like one from before the start. */
 static void
@@ -259,7 +231,7 @@ discovered_file(void *context, const struct glob_found *found)
         return;
     file = file_by_path(agent, path);
     if (file != NULL) { /* the path has another inode now */
-        if (goes_on_in_copy(agent, file, path))
+        if (copies_go_on(agent, file, path) != BELONGS_NO)
             return;
         between_note(agent, path, file->input, file->modified_ns);
         path_was_taken(agent, file);
@@ -376,9 +348,12 @@ discovery_continue(struct agent *agent)
 
     if (!match_finds(agent, agent->finds))
         return false;
+    bool decided = !agent->finds->undecided && !agent->finds->lacking;
     finds_done(agent->finds);
     free(agent->finds);
     agent->finds = NULL;
+    if (!decided)
+        return true; /* `start_at` still holds for what is found then */
     for (struct input *input = agent->inputs; input != NULL; input = input->next) {
         if (input->round != agent->round)
             continue;

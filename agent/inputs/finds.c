@@ -40,6 +40,7 @@ finds_add(struct finds *finds, const char *path, struct input *input, const stru
     find = calloc(1, sizeof(*find));
     if (find == NULL || (find->path = strdup(path)) == NULL) {
         free(find);
+        finds->lacking = true;
         return NULL;
     }
     find->input = input;
@@ -51,6 +52,7 @@ finds_add(struct finds *finds, const char *path, struct input *input, const stru
     if (!HASH_ADDED(by_inode, find)) {
         free(find->path);
         free(find);
+        finds->lacking = true;
         return NULL; /* found again at the next discovery */
     }
     *finds->end = find;

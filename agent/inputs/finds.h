@@ -28,11 +28,13 @@ struct finds {
     struct find *by_inode;
     struct find *at; /* where the matching goes on */
     bool matched;    /* with all lives that are known; new ones are begun */
+    bool undecided;  /* memory was short: the next discovery finds them again */
+    bool lacking;    /* memory was short for some of them */
 };
 
 void finds_init(struct finds *finds);
 void finds_done(struct finds *finds);
-/* NULL when there is one of this inode, or memory is short. */
+/* NULL when there is one of this inode, or memory is short (then `lacking`). */
 struct find *finds_add(struct finds *finds, const char *path, struct input *input,
                        const struct stat *about);
 

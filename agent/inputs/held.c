@@ -445,7 +445,7 @@ held_finds(struct agent *agent, struct generation *generation, struct input *inp
     struct held_files *files = agent->held_files;
     uint64_t used;
     if (!held_open_spool(agent))
-        return false;
+        return true; /* could not look */
     struct compressed_place place = {.spool = files->spool, .room = held_copy_room(agent, &used)};
     place.alone = used == 0;
     enum compressed_found found =

@@ -112,7 +112,7 @@ lives_with_head(const struct lives *lives, int fd, life_visit *visit, void *cont
     char bytes[HEAD_SIZE_MAX];
     if (lives->count == 0)
         return true;
-    ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
+    ssize_t got = content_read(fd, bytes, sizeof(bytes), 0);
     if (got < 0)
         return false;
     /* Each size of head that there is, at most 1024, is looked up once. */

@@ -141,6 +141,7 @@ consider(void *context, struct generation *generation)
         return;
     enum belongs found = belongs(generation, claim, tie);
     claim->unknown |= found == BELONGS_UNKNOWN;
+    generation->doubtful |= found == BELONGS_UNKNOWN;
     if (found != BELONGS_YES)
         return;
     /* Of lives of which nothing was acknowledged any is read from its start: no harm is done. */
@@ -159,7 +160,7 @@ revive(struct agent *agent, struct find *find, struct generation *generation, in
     char tail[TAIL_SIZE_MAX];
     size_t size = file->read < sizeof(tail) ? (size_t)file->read : sizeof(tail);
     if ((uint64_t)find->about.st_size < file->read || file->read < CONTENT_SIZE_MIN ||
-        pread(fd, tail, size, (off_t)(file->read - size)) != (ssize_t)size ||
+        content_read(fd, tail, size, file->read - size) != (ssize_t)size ||
         generation_hash(tail, size) != file->read_hash)
         return false;
     struct file *held = file_by_path(agent, find->path);
@@ -226,6 +227,7 @@ adopt(struct agent *agent, struct find *find, struct generation *generation, int
     uint64_t had = generation->committed;
     uint64_t size = (uint64_t)find->about.st_size;
     if (file == NULL || !generation_rewind(generation, fd, size)) {
+        generation->doubtful = true; /* in the next look */
         (void)close(fd);
         if (file != NULL && file->state == FILE_ACTIVE)
             file_free(agent, file);
@@ -297,13 +299,13 @@ match_all(struct agent *agent, const struct lives *lives, struct finds *finds, e
     (void)match_by_tie(agent, lives, finds, weakest, strongest, SIZE_MAX);
 }
 
-/* Everything but the inode of a find. */
-static void
+/* Everything but the inode of a find. False: no memory, so that nothing may be concluded. */
+static bool
 match_rest(struct agent *agent, const struct lives *lives, struct finds *finds)
 {
     struct siblings siblings;
     if (!siblings_init(&siblings, agent))
-        return; /* at the next discovery */
+        return false;
     match_all(agent, lives, &siblings.finds, TIE_INODE, TIE_BIRTH);
     for (enum tie tie = TIE_PATH; tie >= TIE_WEAK; tie--)
         match_all(agent, lives, finds, tie, tie);
@@ -312,6 +314,7 @@ match_rest(struct agent *agent, const struct lives *lives, struct finds *finds)
     siblings_settle(agent, &siblings);
     siblings_done(&siblings);
     between_find(agent, finds);
+    return true;
 }
 
 /* Original before copy: the longer, then the shorter path. */
@@ -348,6 +351,23 @@ sort_finds(struct finds *finds)
     free(items);
 }
 
+/* What could not be looked at in one look may be looked at in the next. */
+static void
+forget_doubts(const struct agent *agent)
+{
+    for (struct generation *at = agent->catalog.first; at != NULL; at = at->next)
+        at->doubtful = false;
+}
+
+/* Nothing is concluded: what was found is found again. */
+static bool
+put_off(struct agent *agent, struct finds *finds)
+{
+    finds->undecided = true;
+    agent->rediscover(agent);
+    return true;
+}
+
 bool
 match_finds(struct agent *agent, struct finds *finds)
 {
@@ -357,21 +377,26 @@ match_finds(struct agent *agent, struct finds *finds)
         copies_look_at_empty(agent);
     }
     if (!lives_init(&lives, agent))
-        return true; /* the next discovery may have memory */
+        return put_off(agent, finds);
     bool all = true;
     if (!finds->matched) {
-        if (finds->at == NULL)
+        if (finds->at == NULL) {
             finds->at = finds->first;
+            forget_doubts(agent);
+        }
         all = match_by_tie(agent, &lives, finds, TIE_INODE, TIE_BIRTH, FINDS_AT_ONCE);
         if (all) {
-            match_rest(agent, &lives, finds);
+            if (!match_rest(agent, &lives, finds)) {
+                lives_done(&lives);
+                return put_off(agent, finds);
+            }
             sort_finds(finds);
             finds->at = finds->first;
             finds->matched = true;
         }
     }
     for (size_t left = FINDS_AT_ONCE; all && finds->at != NULL && left > 0; left--) {
-        if (!finds->at->taken)
+        if (!finds->at->taken && copies_go_on_elsewhere(agent, finds->at) == BELONGS_NO)
             births_begin(agent, &lives, finds->at);
         finds->at = finds->at->next;
     }

@@ -147,16 +147,39 @@ is_marked(const struct marks *marks, const struct dirent *entry)
     return mark != NULL;
 }
 
-static void
+/* False: it could not be looked at. */
+static bool
 add_entry(struct siblings *siblings, const struct agent *agent, const char *path)
 {
     struct stat about;
-    if (lstat(path, &about) != 0 || !S_ISREG(about.st_mode) || file_by_path(agent, path) != NULL ||
+    if (lstat(path, &about) != 0)
+        return errno == ENOENT;
+    if (!S_ISREG(about.st_mode) || file_by_path(agent, path) != NULL ||
         file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino) != NULL)
-        return;
+        return true;
+    siblings->finds.lacking = false;
     struct find *find = finds_add(&siblings->finds, path, NULL, &about);
     if (find != NULL)
         find->listed = false;
+    return !siblings->finds.lacking;
+}
+
+/* False: not all of them could be looked at. `entries` NULL: the folder is not there. */
+static bool
+look_at_entries(struct siblings *siblings, const struct agent *agent, const char *folder,
+                const struct marks *marks, DIR *entries)
+{
+    char path[PATH_MAX + 256];
+    bool all = true;
+    struct dirent *entry;
+    errno = 0;
+    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+        int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (is_marked(marks, entry) && length > 0 && (size_t)length < sizeof(path))
+            all &= add_entry(siblings, agent, path);
+        errno = 0;
+    }
+    return all && (entries == NULL || errno == 0);
 }
 
 /* Walks the folder of wanted[first .. end). */
@@ -164,7 +187,6 @@ static void
 look_into(struct siblings *siblings, const struct agent *agent, size_t first, size_t end)
 {
     char folder[PATH_MAX];
-    char path[PATH_MAX + 256];
     struct marks marks = {0};
     const char *any = siblings->wanted[first].generation->path;
     size_t size = folder_size(any);
@@ -187,14 +209,9 @@ look_into(struct siblings *siblings, const struct agent *agent, size_t first, si
         if (!marked)
             siblings->wanted[i].looked = false;
     }
-    struct dirent *entry;
-    while (entries != NULL && (entry = readdir(entries)) != NULL) {
-        if (!is_marked(&marks, entry))
-            continue;
-        int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (length > 0 && (size_t)length < sizeof(path))
-            add_entry(siblings, agent, path);
-    }
+    bool all = look_at_entries(siblings, agent, folder, &marks, entries);
+    for (size_t i = first; i < end; i++)
+        siblings->wanted[i].looked &= all;
     if (entries != NULL)
         (void)closedir(entries);
     free_marks(marks.inodes);
@@ -264,7 +281,8 @@ siblings_settle(struct agent *agent, struct siblings *siblings)
         struct wanted *wanted = &siblings->wanted[i];
         struct generation *generation = wanted->generation;
         if (generation->file != NULL || generation->searched || !wanted->looked ||
-            has_unknown(siblings, generation) || wanted->input->round != agent->round)
+            generation->doubtful || has_unknown(siblings, generation) ||
+            wanted->input->round != agent->round)
             continue; /* could not look at all that may be it: nothing is concluded */
         if (!held_finds(agent, generation, wanted->input))
             siblings_give_up(agent, generation, wanted->input);

@@ -305,8 +305,6 @@ class Directory:
     def rotated(self, body: Body, log: str) -> None:
         """Out of the globs a file is owed when the agent has met its path before."""
         body.wanted = self.all_names
-        if not body.wanted and body.copied and not body.seen:
-            self.excuse_double(body, "replaced and rotated out before it was seen")
         if not body.wanted and body.before is not None and not body.seen:
             self.excuse_loss(body, "begun by a truncation and rotated out before it was seen")
             body.path = None

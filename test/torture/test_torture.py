@@ -93,4 +93,4 @@ def test_calls_fail_now_and_then_while_it_runs_and_dies(folder, broker, seed, fa
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(live, range(AT_ONCE)))
-    check_all(folder, broker, seed, doubt=True)
+    check_all(folder, broker, seed)
