@@ -14,6 +14,7 @@
 #include "core/kafka.h"
 
 #define GROUP_SUFFIX "-dead-letters"
+#define LOOK_TIMEOUT_MS 5000 /* the first question of all: are the brokers there? */
 #define QUESTION_TIMEOUT_MS 10000
 #define SILENCE_MAX_MS 30000 /* without a record before the end: then the brokers are away */
 #define TOPIC_SIZE 250       /* Kafka's own limit is 249 */
@@ -115,9 +116,9 @@ add_topic(struct shelf *shelf, const char *topic, struct buffer *missing, struct
             return true; /* of two routes */
     rd_kafka_topic_t *handle = rd_kafka_topic_new(shelf->client, topic, NULL);
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t code = handle == NULL ? rd_kafka_last_error()
-                                              : rd_kafka_metadata(shelf->client, 0, handle,
-                                                                  &metadata, QUESTION_TIMEOUT_MS);
+    rd_kafka_resp_err_t code =
+        handle == NULL ? rd_kafka_last_error()
+                       : rd_kafka_metadata(shelf->client, 0, handle, &metadata, LOOK_TIMEOUT_MS);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = metadata->topics[0].err;
     /* The first question that is not answered is about the brokers, not about the topic. */

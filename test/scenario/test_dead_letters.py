@@ -132,7 +132,7 @@ def test_a_replay_that_is_killed_leaves_nothing_out_and_nothing_twice(kafka, ind
         wait_for("some letters to be sent back", lambda: kafka.total(topic) >= least, 30,
                  every=0.02)
         running.kill()
-        running.wait(20)
+        assert running.wait(20) < 0, "it was over before it could be killed"
     said = lines(letters(sink, "replay", "--json"))[0]
     assert said["not_sent"] == 0 and said["sent_back"] + said["sent_back_before"] == 3000, said
     index.wait_count(3000, 60, sink.check_alive, lambda: sink.tail())
@@ -170,7 +170,8 @@ def test_what_is_wrong_is_said_in_a_sentence(kafka, make_sink, opensearch):
     routes = [{"topic": topic, "index": "nothing"}]
     sink = make_sink(kafka.servers, f"group-{topic}", routes, opensearch)
     assert f"no dead-letter topic '{topic}.dlq'" in letters(sink, "list", code=1)
-    for words, sentence in (((), "list, count or replay"), (("lst",), "did you mean 'list'"),
+    for words, sentence in (((), "needs its argument: dead-letters list|count|replay"),
+                            (("lst",), "did you mean 'list'"),
                             (("list", "--tpic", "x"), "did you mean '--topic'"),
                             (("list", "--again"), "goes with replay alone"),
                             (("list", "--since", "yesterday"), "--since"),
