@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/delivery.h"
+#include "agent/timer.h"
 #include "agent/topics.h"
 #include "core/assert.h"
 #include "core/clock.h"
@@ -216,8 +217,7 @@ on_producer_freed(sd_event_source *source, int fd, uint32_t revents, void *conte
     link->freeing = false;
     if (link->stopping)
         return 0; /* the tick finds that there is nothing to wait for */
-    (void)sd_event_source_set_time_relative(link->restart, link->restart_wait_ms * 1000);
-    (void)sd_event_source_set_enabled(link->restart, SD_EVENT_ONESHOT);
+    timer_arm(link->restart, link->restart_wait_ms);
     return 0;
 }
 
@@ -301,9 +301,7 @@ link_new(struct link **out, struct agent *agent, sd_event *event, struct health 
         return err_errno(err, ERR_STOP, errno, "make an eventfd");
     if (sd_event_add_io(event, &link->freed_source, link->freed_fd, EPOLLIN, on_producer_freed,
                         link) < 0 ||
-        sd_event_add_time_relative(event, &link->restart, CLOCK_MONOTONIC, 0, 1000, on_restart,
-                                   link) < 0 ||
-        sd_event_source_set_enabled(link->restart, SD_EVENT_OFF) < 0)
+        !timer_add(event, &link->restart, on_restart, link, false))
         return err_set(err, ERR_STOP, 0, "cannot watch for the end of a Kafka client");
     return true;
 }

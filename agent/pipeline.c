@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pipeline.c: the data path and its loop, top-down:
+ *     look       when: hints, walks, sweeps                         looks.c
  *     discover   which files there are, which life each is in       inputs/discovery.c, match.c
  *     schedule   whose turn it is                                   schedule.c
  *     read       check, cut, encode into a slab                     reader.c, cutter.c
@@ -26,19 +27,17 @@
 
 #include "agent/agent.h"
 #include "agent/delivery.h"
-#include "agent/inputs/discovery.h"
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/remotes.h"
-#include "agent/inputs/sweep.h"
-#include "agent/inputs/watch.h"
 #include "agent/link.h"
-#include "agent/pace.h"
+#include "agent/looks.h"
 #include "agent/reader.h"
 #include "agent/reload.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "agent/status.h"
+#include "agent/timer.h"
 #include "agent/topics.h"
 #include "agent/wall.h"
 #include "core/ask.h"
@@ -49,18 +48,6 @@
 #include "core/kafka.h"
 
 #define TICK_MS 1000
-#define GATHER_MS 10        /* wake-ups of inotify are gathered for so long */
-#define DISCOVER_SOON_MS 50 /* after a folder changed */
-/* Looking at files takes at most one part of so many of a core: where inotify should tell, and
- * where it does not, or has just failed to. And no oftener than so. */
-#define SHARE_SURE 5000
-#define SHARE_BLIND 100
-#define SHARE_URGENT 10
-#define DISCOVER_SURE_MS 60000
-#define DISCOVER_BETWEEN_MS 10 /* the rest of many finds: what was found is sent meanwhile */
-#define DISCOVER_BLIND_MS 10000
-#define SWEEP_SURE_MS 15000
-#define SWEEP_BLIND_MS 250
 #define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
 #define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
@@ -80,26 +67,19 @@ struct pipeline {
     struct options *reloaded; /* what the inputs follow since the last reload; NULL: none was */
     sd_event *event;
     sd_event_source *work; /* enabled while there is something to read */
-    sd_event_source *tick, *sweep, *sweep_blind, *discover, *gather, *tokens;
-    sd_event_source *watch_source;
-    struct watch *watch;
+    sd_event_source *tick, *tokens;
     struct health *health;
     struct http *http;
     struct ask *ask;
     struct http_page pages[2];
-    uint64_t last_discover_ms;
-    struct pace sweep_pace, blind_pace;
-    bool sweep_urgent;       /* hints were lost: a round at once */
-    uint64_t discover_at_ms; /* when `discover` rings; UINT64_MAX: it is not set */
-    bool discover_again;     /* something has changed while finds were decided */
+    struct looks *looks;
     struct link *link;
     struct wall wall;
-    bool discovered; /* every input was looked through at least once */
     bool stopping;
     uint64_t start_ms, stop_at_ms, save_until_ms;
     bool failed;
-    metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors, sweeps,
-        sweep_seconds, hung_mounts;
+    metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors,
+        hung_mounts;
 };
 
 static struct pipeline *
@@ -129,17 +109,7 @@ say(struct agent *agent, enum log_level level, const char *site, const char *tex
     log_text(level, site, text);
 }
 
-/* --- timers --- */
-
-static void
-arm(sd_event_source *timer, uint64_t after_ms)
-{
-    if (timer == NULL)
-        return;
-    /* Not sd_event_now(): that is when this turn of the loop began, maybe long ago. */
-    (void)sd_event_source_set_time(timer, clock_monotonic_ns() / 1000 + after_ms * 1000);
-    (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-}
+/* --- what the parts ask for --- */
 
 static void
 wake(struct agent *agent)
@@ -150,182 +120,11 @@ wake(struct agent *agent)
 }
 
 static void
-arm_discover(struct pipeline *pipeline, uint64_t after_ms)
+rediscover(struct agent *agent)
 {
-    pipeline->discover_at_ms = clock_monotonic_ms() + after_ms;
-    arm(pipeline->discover, after_ms);
-}
-
-static void
-discover_soon(struct agent *agent)
-{
-    struct pipeline *pipeline = pipeline_of(agent);
-    if (pipeline->stopping)
-        return;
-    pipeline->discover_again |= agent->finds != NULL;
-    uint64_t now_ms = clock_monotonic_ms();
-    uint64_t passed_ms = now_ms - pipeline->last_discover_ms;
-    uint64_t pause_ms = agent->walk_us * SHARE_BLIND / 1000;
-    uint64_t wait_ms = passed_ms >= pause_ms ? 0 : pause_ms - passed_ms;
-    if (wait_ms < DISCOVER_SOON_MS)
-        wait_ms = DISCOVER_SOON_MS;
-    /* Only ever sooner: a folder where something always changes must not put it off for ever. */
-    if (now_ms + wait_ms < pipeline->discover_at_ms)
-        arm_discover(pipeline, wait_ms);
-}
-
-/* --- discover --- */
-
-/* A folder that is watched tells when something comes or goes. */
-static uint64_t
-discover_every_ms(const struct agent *agent)
-{
-    bool sure = agent->watch != NULL && agent->folders_failed + agent->folders_unwatched == 0;
-    for (const struct input *input = agent->inputs; input != NULL; input = input->next)
-        sure &= input->sums.states[FILE_FAILED] == 0;
-    uint64_t least_ms = sure ? DISCOVER_SURE_MS : DISCOVER_BLIND_MS;
-    uint64_t pause_ms = agent->walk_us * (sure ? SHARE_SURE : SHARE_BLIND) / 1000;
-    return pause_ms < least_ms ? least_ms : pause_ms;
-}
-
-static int
-on_discover(sd_event_source *source, uint64_t time_us, void *context)
-{
-    (void)source;
-    (void)time_us;
-    struct pipeline *pipeline = context;
-    pipeline->discover_at_ms = UINT64_MAX;
-    if (pipeline->agent.clock_is_wrong) /* a new life's id would be of a time that is not */
-        return 0;                       /* check_clock() rings again */
-    bool done = pipeline->agent.finds != NULL ? discovery_continue(&pipeline->agent)
-                                              : discovery_begin(&pipeline->agent, pipeline->watch);
-    state_sync(pipeline->agent.state); /* new lives: on disk before their first event */
-    if (!done) {
-        pipeline->discover_at_ms = 0; /* nothing is sooner */
-        arm(pipeline->discover, DISCOVER_BETWEEN_MS);
-        return 0;
-    }
-    pipeline->discovered = true;
-    pipeline->last_discover_ms = clock_monotonic_ms();
-    if (pipeline->discover_at_ms == UINT64_MAX) /* else something asks to look again soon */
-        arm_discover(pipeline, discover_every_ms(&pipeline->agent));
-    if (pipeline->discover_again) {
-        pipeline->discover_again = false;
-        discover_soon(&pipeline->agent);
-    }
-    return 0;
-}
-
-static int
-on_sweep(sd_event_source *source, uint64_t time_us, void *context)
-{
-    (void)time_us;
-    struct pipeline *pipeline = context;
-    struct metrics *metrics = pipeline->agent.metrics;
-    struct pace_span span = pace_begin();
-    bool over = sweep_some(&pipeline->agent);
-    uint64_t cost_us = pace_cost_us(span);
-    bool urgent = pipeline->sweep_urgent;
-    pipeline->sweep_urgent = urgent && !over;
-    arm(source, pace_next_ms(&pipeline->sweep_pace, cost_us, over,
-                             urgent ? SHARE_URGENT : SHARE_SURE, SWEEP_SURE_MS));
-    if (!over)
-        return 0;
-    metrics_add(metrics, pipeline->sweeps, 1);
-    metrics_set(metrics, pipeline->sweep_seconds,
-                (double)pipeline->sweep_pace.last_cost_us / 1000000.0);
-    return 0;
-}
-
-static int
-on_sweep_blind(sd_event_source *source, uint64_t time_us, void *context)
-{
-    (void)time_us;
-    struct pipeline *pipeline = context;
-    struct pace_span span = pace_begin();
-    bool over = sweep_blind(&pipeline->agent);
-    uint64_t cost_us = pace_cost_us(span);
-    if (pipeline->agent.blind_count == 0)
-        return 0; /* the tick sets it again */
-    arm(source, pace_next_ms(&pipeline->blind_pace, cost_us, over, SHARE_BLIND, SWEEP_BLIND_MS));
-    return 0;
-}
-
-static void
-start_blind_sweep(struct pipeline *pipeline)
-{
-    int enabled = SD_EVENT_OFF;
-    (void)sd_event_source_get_enabled(pipeline->sweep_blind, &enabled);
-    if (enabled == SD_EVENT_OFF && pipeline->agent.blind_count > 0)
-        arm(pipeline->sweep_blind, 0);
-}
-
-/* From the first file, at once. */
-static void
-sweep_now(struct pipeline *pipeline)
-{
-    pipeline->agent.sweep_cursor = NULL;
-    pipeline->sweep_pace = (struct pace){0};
-    pipeline->sweep_urgent = true;
-    arm(pipeline->sweep, 0);
-}
-
-static void
-watch_written(void *context, const char *path)
-{
-    struct pipeline *pipeline = context;
-    (void)files_hint(&pipeline->agent, path);
-}
-
-static void
-watch_changed(void *context)
-{
-    struct pipeline *pipeline = context;
-    discover_soon(&pipeline->agent);
-}
-
-static void
-watch_overflow(void *context)
-{
-    struct pipeline *pipeline = context;
-    metrics_add(pipeline->agent.metrics,
-                metrics_series(pipeline->agent.metrics, METRIC_WATCH_ERRORS, "overflow", NULL), 1);
-    sweep_now(pipeline);
-    discover_soon(&pipeline->agent);
-}
-
-static bool
-serve_watch(struct pipeline *pipeline)
-{
-    struct watch_events events = {watch_written, watch_changed, watch_overflow, pipeline};
-    return watch_serve(pipeline->watch, &events);
-}
-
-/* Many writes would make many wake-ups: after the first, which is seen at once, the descriptor is
- * left alone and looked at every few milliseconds, until nothing came in one of them. */
-static int
-on_watch(sd_event_source *source, int fd, uint32_t revents, void *context)
-{
-    (void)fd;
-    (void)revents;
-    struct pipeline *pipeline = context;
-    (void)serve_watch(pipeline);
-    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    arm(pipeline->gather, GATHER_MS);
-    return 0;
-}
-
-static int
-on_gathered(sd_event_source *source, uint64_t time_us, void *context)
-{
-    (void)source;
-    (void)time_us;
-    struct pipeline *pipeline = context;
-    if (serve_watch(pipeline))
-        arm(pipeline->gather, GATHER_MS);
-    else
-        (void)sd_event_source_set_enabled(pipeline->watch_source, SD_EVENT_ON);
-    return 0;
+    struct looks *looks = pipeline_of(agent)->looks;
+    if (looks != NULL) /* else the start, or the end */
+        looks_soon(looks);
 }
 
 /* --- read and send --- */
@@ -340,7 +139,7 @@ on_work(sd_event_source *source, void *context)
         (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
         uint64_t wait_ms = schedule_tokens_ms(agent);
         if (wait_ms != UINT64_MAX && !pipeline->stopping)
-            arm(pipeline->tokens, wait_ms);
+            timer_arm(pipeline->tokens, wait_ms);
     }
     return 0;
 }
@@ -385,7 +184,7 @@ forget_ages(struct agent *agent)
     for (struct file *file = agent->files; file != NULL; file = file->next)
         if (file->state == FILE_IGNORED)
             file->modified_ns = 0;
-    discover_soon(agent);
+    rediscover(agent);
 }
 
 /* An event's time and id must not come from a clock that is wrong for certain. */
@@ -412,7 +211,7 @@ check_clock(struct pipeline *pipeline)
         log_error("%s", text);
     if (!wrong && was_wrong) {
         log_info("the wall clock is right");
-        discover_soon(agent);
+        rediscover(agent);
         wake(agent);
     }
 }
@@ -471,10 +270,11 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     link_tick(pipeline->link);
     schedule_tick(agent);
     files_tick(agent);
-    start_blind_sweep(pipeline);
+    looks_tick(pipeline->looks);
     state_sync(agent->state);
     publish(pipeline);
-    if (agent->once && !pipeline->stopping && pipeline->discovered && files_all_done(agent))
+    if (agent->once && !pipeline->stopping && looks_have_begun(pipeline->looks) &&
+        files_all_done(agent))
         begin_stop(pipeline, "every file is read to its end");
     if (agent->once && !pipeline->stopping)
         state_sync(agent->state); /* cuts may have been decided */
@@ -485,7 +285,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     if (pipeline->stopping && !waits)
         return sd_event_exit(pipeline->event, 0);
     remotes_tick(agent->remotes, remote_changed, pipeline); /* last: now answers are out */
-    arm(pipeline->tick, pipeline->stopping ? 20 : agent->once ? 100 : TICK_MS);
+    timer_arm(pipeline->tick, pipeline->stopping ? 20 : agent->once ? 100 : TICK_MS);
     return 0;
 }
 
@@ -499,12 +299,13 @@ begin_stop(struct pipeline *pipeline, const char *why)
     log_info("stopping: %s", why);
     (void)sd_notify(0, "STOPPING=1");
     pipeline->stopping = true;
+    looks_stop(pipeline->looks);
     held_save_all(&pipeline->agent);
     bool reached = link_reason(pipeline->link)[0] == '\0';
     link_stop(pipeline->link);
     pipeline->save_until_ms = clock_monotonic_ms() + STOP_GRACE_MS;
     pipeline->stop_at_ms = clock_monotonic_ms() + (reached ? STOP_GRACE_MS : STOP_GRACE_BLIND_MS);
-    arm(pipeline->tick, 0);
+    timer_arm(pipeline->tick, 0);
 }
 
 static int
@@ -676,23 +477,11 @@ add_metrics(struct pipeline *pipeline)
     pipeline->memory_size = metrics_series(metrics, METRIC_MEMORY_BYTES, "size", NULL);
     pipeline->state_bytes = metrics_series(metrics, METRIC_STATE_BYTES, NULL);
     pipeline->state_errors = metrics_series(metrics, METRIC_STATE_ERRORS, NULL);
-    pipeline->sweeps = metrics_series(metrics, METRIC_SWEEPS, NULL);
-    pipeline->sweep_seconds = metrics_series(metrics, METRIC_SWEEP_SECONDS, NULL);
     pipeline->hung_mounts = metrics_series(metrics, METRIC_HUNG_MOUNTS, NULL);
     metrics_about(metrics, "tailrace-agent", rd_kafka_version_str());
     pipeline->reload_fine = metrics_series(metrics, METRIC_RELOAD_FINE, NULL);
     pipeline->reload_time = metrics_series(metrics, METRIC_RELOAD_TIME, NULL);
     note_reload(pipeline, true);
-}
-
-static bool
-add_timer(struct pipeline *pipeline, sd_event_source **source, sd_event_time_handler_t handler,
-          bool enabled)
-{
-    if (sd_event_add_time_relative(pipeline->event, source, CLOCK_MONOTONIC, 0, 1000, handler,
-                                   pipeline) < 0)
-        return false;
-    return enabled || sd_event_source_set_enabled(*source, SD_EVENT_OFF) >= 0;
 }
 
 static bool
@@ -707,17 +496,10 @@ add_sources(struct pipeline *pipeline, struct err *err)
         sd_event_add_defer(event, &pipeline->work, on_work, pipeline) >= 0 &&
         sd_event_source_set_priority(pipeline->work, SD_EVENT_PRIORITY_IDLE) >= 0 &&
         sd_event_source_set_enabled(pipeline->work, SD_EVENT_OFF) >= 0 &&
-        add_timer(pipeline, &pipeline->discover, on_discover, true) &&
-        add_timer(pipeline, &pipeline->sweep, on_sweep, true) &&
-        add_timer(pipeline, &pipeline->sweep_blind, on_sweep_blind, true) &&
-        add_timer(pipeline, &pipeline->tick, on_tick, true) &&
-        add_timer(pipeline, &pipeline->gather, on_gathered, false) &&
-        add_timer(pipeline, &pipeline->tokens, on_tokens, false) &&
+        timer_add(event, &pipeline->tick, on_tick, pipeline, true) &&
+        timer_add(event, &pipeline->tokens, on_tokens, pipeline, false) &&
         sd_event_add_io(event, NULL, state_fd(agent->state), EPOLLIN, on_state, pipeline) >= 0 &&
         sd_event_add_io(event, NULL, ask_fd(pipeline->ask), EPOLLIN, on_ask, pipeline) >= 0;
-    if (added && pipeline->watch != NULL)
-        added = sd_event_add_io(event, &pipeline->watch_source, watch_fd(pipeline->watch), EPOLLIN,
-                                on_watch, pipeline) >= 0;
     if (!added)
         return err_set(err, ERR_STOP, 0, "cannot set up the event loop");
     (void)sd_event_set_watchdog(event, 1);
@@ -765,15 +547,8 @@ start(struct pipeline *pipeline, struct err *err)
     for (size_t i = 0; i < agent->options->files_count; i++)
         if (!reload_add_input(agent, &agent->options->files[i], err))
             return false;
-    struct err why;
-    if (watch_new(&pipeline->watch, &why)) {
-        agent->watch = pipeline->watch;
-    } else {
-        log_warn("%s; the sweep finds what is new", why.text);
-        metrics_add(agent->metrics,
-                    metrics_series(agent->metrics, METRIC_WATCH_ERRORS, "none", NULL), 1);
-    }
-    if (!add_sources(pipeline, err) || !link_open(pipeline->link, err))
+    if (!looks_new(&pipeline->looks, agent, pipeline->event, err) || !add_sources(pipeline, err) ||
+        !link_open(pipeline->link, err))
         return false;
     agent->remotes = remotes_new();
     check_clock(pipeline); /* before the first look at files */
@@ -799,7 +574,7 @@ pipeline_new(struct pipeline **out, struct options *loaded, const char *config_p
     agent->once = once;
     agent->say = say;
     agent->wake = wake;
-    agent->rediscover = discover_soon;
+    agent->rediscover = rediscover;
     block_signals();
     if (!start(pipeline, err)) {
         pipeline_free(pipeline);
@@ -885,18 +660,17 @@ pipeline_free(struct pipeline *pipeline)
     struct agent *agent = &pipeline->agent;
     http_free(pipeline->http); /* first: its handlers ask the loop */
     ask_free(pipeline->ask);
-    sd_event_source *sources[] = {pipeline->work,        pipeline->tick,        pipeline->sweep,
-                                  pipeline->sweep_blind, pipeline->discover,    pipeline->gather,
-                                  pipeline->tokens,      pipeline->watch_source};
+    (void)sd_event_source_disable_unref(pipeline->work);
+    (void)sd_event_source_disable_unref(pipeline->tick);
+    (void)sd_event_source_disable_unref(pipeline->tokens);
     pipeline->work = NULL;
     pipeline->stopping = true;
-    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
-        (void)sd_event_source_disable_unref(sources[i]);
+    looks_free(pipeline->looks);
+    pipeline->looks = NULL;
     link_free(pipeline->link);
     (void)sd_event_unref(pipeline->event);
     files_done(agent);
     delivery_done(agent);
-    watch_free(pipeline->watch);
     remotes_free(agent->remotes);
     state_free(agent->state);
     catalog_done(&agent->catalog);
