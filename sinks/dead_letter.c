@@ -40,6 +40,16 @@ static const struct kafka_property fixed_properties[] = {
 };
 #define FIXED_COUNT (sizeof(fixed_properties) / sizeof(fixed_properties[0]))
 
+/* "cannot <do> dead-letter topic '<topic>': <cause>; <advice>". */
+static void
+set_fault(struct err *err, enum err_action action, const char *what, const char *topic,
+          rd_kafka_resp_err_t code)
+{
+    const char *advice = kafka_advice(code);
+    err_put_set(err, action, code, "cannot %s dead-letter topic '%s': %s%s%s", what, topic,
+                rd_kafka_err2str(code), advice == NULL ? "" : "; ", advice == NULL ? "" : advice);
+}
+
 static void
 on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
 {
@@ -53,9 +63,8 @@ on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
     bool too_large = message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
                      message->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
     struct err err;
-    err_put_set(&err, too_large ? ERR_REJECT : ERR_RETRY, message->err,
-                "cannot write to dead-letter topic '%s': %s", rd_kafka_topic_name(message->rkt),
-                rd_kafka_err2str(message->err));
+    set_fault(&err, too_large ? ERR_REJECT : ERR_RETRY, "write to",
+              rd_kafka_topic_name(message->rkt), message->err);
     letters->done(letters->context, message->_private, &err);
 }
 
@@ -135,8 +144,8 @@ dead_letters_look(struct dead_letters *letters, const char *topic, struct err *e
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         return err_set(err, ERR_RETRY, code, "dead-letter topic '%s' does not exist; create it",
                        topic);
-    return err_set(err, ERR_RETRY, code, "cannot look at dead-letter topic '%s': %s", topic,
-                   rd_kafka_err2str(code));
+    set_fault(err, ERR_RETRY, "look at", topic, code);
+    return false;
 }
 
 static void
@@ -208,9 +217,9 @@ dead_letters_send(struct dead_letters *letters, const struct dead_letter *letter
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);
     rd_kafka_headers_destroy(headers);
-    return err_set(err, code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? ERR_REJECT : ERR_RETRY, code,
-                   "cannot write to dead-letter topic '%s': %s", letter->dead_letter_topic,
-                   rd_kafka_err2str(code));
+    set_fault(err, code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? ERR_REJECT : ERR_RETRY,
+              "write to", letter->dead_letter_topic, code);
+    return false;
 }
 
 void

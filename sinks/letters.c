@@ -37,6 +37,28 @@ letters_may_go(struct pipeline *pipeline, struct route *route, uint64_t now_ms)
     return true;
 }
 
+/* The topic did not take the letter: its beginning is tried next, and when that is too large as
+ * well the topic is at fault. */
+static void
+note_refusal(struct route *route, struct document *document, const struct err *err, uint64_t now_ms)
+{
+    if (err->action != ERR_REJECT) {
+        note_letters_fault(route, err->text, now_ms);
+        return;
+    }
+    if (!document->cut) {
+        document->cut = true;
+        return;
+    }
+    char text[ERR_TEXT_MAX];
+    int size = snprintf(text, sizeof(text),
+                        "dead-letter topic '%.100s' does not even take the first %d KiB of a "
+                        "document; raise its max.message.bytes",
+                        route->dead_letter_topic, DEAD_LETTER_CUT_SIZE / 1024);
+    ASSERT(size > 0);
+    note_letters_fault(route, text, now_ms);
+}
+
 void
 letters_done(void *context, void *record, const struct err *err)
 {
@@ -56,10 +78,7 @@ letters_done(void *context, void *record, const struct err *err)
         return;
     }
     document_list_append(&route->letters, document);
-    if (err->action == ERR_REJECT && !document->cut)
-        document->cut = true;
-    else
-        note_letters_fault(route, err->text, clock_monotonic_ms());
+    note_refusal(route, document, err, clock_monotonic_ms());
 }
 
 void
@@ -91,10 +110,8 @@ letters_send(struct pipeline *pipeline, struct route *route, uint64_t now_ms)
         if (dead_letters_send(pipeline->letters, &letter, document, &err)) {
             document_list_pop(&route->letters);
             route->letters_flying++;
-        } else if (err.action == ERR_REJECT && !document->cut) {
-            document->cut = true;
         } else {
-            note_letters_fault(route, err.text, now_ms);
+            note_refusal(route, document, &err, now_ms);
         }
     }
 }

@@ -17,7 +17,8 @@
 #define LOOK_TIMEOUT_MS 5000 /* the first question of all: are the brokers there? */
 #define QUESTION_TIMEOUT_MS 10000
 #define SILENCE_MAX_MS 30000 /* without a record before the end: then the brokers are away */
-#define TOPIC_SIZE 250       /* Kafka's own limit is 249 */
+#define READ_LEDGER "read what was sent back, which is kept as the offsets of group"
+#define TOPIC_SIZE 250 /* Kafka's own limit is 249 */
 
 struct shelf {
     const struct sink_options *options;
@@ -195,9 +196,22 @@ read_ledgers(struct shelf *shelf, rd_kafka_topic_partition_list_t *list, struct 
         if (!ledger_read(&partition->sent, it->offset, it->metadata, it->metadata_size))
             return err_set(err, ERR_STOP, ENOMEM, "cannot read what was sent back: out of memory");
     }
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ||
-           fail("read what was sent back, which is kept as the offsets of group", shelf->group,
-                code, err);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR || fail(READ_LEDGER, shelf->group, code, err);
+}
+
+/* What keeps us from the group's coordinator comes as an event, and the question itself only ends
+ * with its time (librdkafka 2.0.2). Nothing is assigned yet, so no record is lost here. */
+static rd_kafka_resp_err_t
+group_fault(struct shelf *shelf)
+{
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    rd_kafka_message_t *event;
+    while ((event = rd_kafka_consumer_poll(shelf->client, 0)) != NULL) {
+        if (event->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+            code = event->err;
+        rd_kafka_message_destroy(event);
+    }
+    return code;
 }
 
 static bool
@@ -232,7 +246,10 @@ open_parts(struct shelf *shelf, const char *topic, bool needs_ledger, struct buf
     if (shelf->count == 0)
         return true;
     rd_kafka_topic_partition_list_t *list = list_partitions(shelf, false);
-    bool fine = read_ledgers(shelf, list, err) || !needs_ledger;
+    bool fine = read_ledgers(shelf, list, err);
+    if (!fine && err->code == RD_KAFKA_RESP_ERR__TIMED_OUT)
+        fine = fail(READ_LEDGER, shelf->group, group_fault(shelf), err);
+    fine = fine || !needs_ledger;
     rd_kafka_topic_partition_list_destroy(list);
     return fine && assign(shelf, err);
 }

@@ -182,6 +182,14 @@ class Guarded(Broker):
         for future in self.stack.admin(self.name).create_acls([rule]).values():
             future.result(10)
 
+    def allow_group(self, group: str) -> None:
+        from confluent_kafka import admin
+        rule = admin.AclBinding(
+            admin.ResourceType.GROUP, group, admin.ResourcePatternType.LITERAL, "User:alice", "*",
+            admin.AclOperation.READ, admin.AclPermissionType.ALLOW)
+        for future in self.stack.admin(self.name).create_acls([rule]).values():
+            future.result(10)
+
     def take_away(self, topic: str, operation: str = "WRITE", deny: bool = False) -> None:
         from confluent_kafka import admin
         rule = self.rule(topic, operation, deny=deny)

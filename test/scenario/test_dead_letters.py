@@ -6,13 +6,22 @@ import os
 import subprocess
 import time
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from oracle import Tally
 from programs import binary, clean_environment
 from servers import event_key, event_value
+from test_agent_delivery import LONG, Guarded
 from test_index_faults import events, expected, headers, key
 from wait import wait_for
+
+@pytest.fixture
+def guarded(stack):
+    """A Kafka where users log in and may do what ACLs allow."""
+    stack.start("kafkaacl")
+    return Guarded(stack)
+
 
 GOOD = {"properties": {"amount": {"type": "long"}, "message": {"type": "text"}}}
 
@@ -202,3 +211,63 @@ def test_a_dead_letter_topic_that_is_deleted_and_made_anew_loses_no_letter(stack
     sink.stop()
     assert {message.key().decode() for message in kafka.records(f"{topic}.dlq")} == \
         {event_key(number) for number in range(1, 11)}
+
+
+def test_a_dead_letter_topic_that_takes_no_letter_so_large_stops_its_route_until_it_does(
+        stack, kafka, two_indices, make_sink):
+    small, other = kafka.topic("small", 1), kafka.topic("other", 1, dead_letters=True)
+    stack.create_topic(kafka.name, f"{small}.dlq", 1, {"max.message.bytes": 5_000})
+    for each in two_indices:
+        each.create(GOOD)
+    sink = make_sink(kafka.servers, f"group-{small}", [
+        {"topic": topic, "index": each.name} for topic, each in zip((small, other), two_indices)],
+        two_indices[0].url)
+    large = [bad(number, padding=os.urandom(60_000).hex()) for number in range(3)]
+    kafka.produce(small, large)
+    sink.start()
+    reason = sink.wait_page("/readyz", 503, text=f"{small}.dlq")
+    assert "raise its max.message.bytes" in reason and "none is lost" in reason, reason
+    kafka.produce(other, events(100))
+    two_indices[1].wait_count(100, 30)
+    assert sink.finished("dead_lettered") == 0
+    assert sink.metric("tailrace_sink_paused", route=small, reason="dead_letters") == 1
+    stack.alter_topic_config(kafka.name, f"{small}.dlq", {"max.message.bytes": 200_000})
+    sink.wait_metric("tailrace_sink_finished_records_total", 3, outcome="dead_lettered")
+    sink.wait_page("/readyz")
+    sink.stop()
+    found = {message.key().decode(): message for message in kafka.records(f"{small}.dlq")}
+    for identity, value in large:
+        assert found[identity].value() == value[:65536]
+        assert headers(found[identity])["tailrace.cut_from"] == str(len(value))
+
+
+@LONG
+def test_a_dead_letter_topic_without_permission_stops_its_route_until_it_is_given(guarded, index,
+                                                                                 make_sink):
+    topic = guarded.topic("guarded", 1, dead_letters=True)
+    index.create(GOOD)
+    guarded.allow(topic, "READ")
+    guarded.allow(f"{topic}.dlq", "DESCRIBE")
+    guarded.allow_group(f"group-{topic}")
+    guarded.produce(topic, [bad(number) for number in range(5)])
+    sink = make_sink(guarded.login, f"group-{topic}", [{"topic": topic, "index": index.name}],
+                     index.url, properties={"sasl.mechanism": "PLAIN", "sasl.username": "alice",
+                                            "sasl.password": "alice-secret"})
+    sink.config["kafka"]["security_protocol"] = "sasl_plaintext"
+    sink.start()
+    reason = sink.wait_page("/readyz", 503, text=f"{topic}.dlq")
+    assert "authorization failed; grant" in reason and "none is lost" in reason, reason
+    guarded.allow(f"{topic}.dlq", "WRITE")
+    sink.wait_metric("tailrace_sink_finished_records_total", 5, outcome="dead_lettered")
+    assert "authorization failed; grant" in letters(sink, "list", code=1)
+    guarded.allow(f"{topic}.dlq", "READ")
+    said = letters(sink, "replay", code=1)
+    assert f"group-{topic}-dead-letters" in said and "authorization failed" in said, said
+    guarded.allow_group(f"group-{topic}-dead-letters")
+    said = letters(sink, "replay", code=1)
+    assert "NOT" not in said and f"topic '{topic}' did not take it" in said, said
+    guarded.allow(topic, "WRITE")
+    mend(index)
+    assert "5 letters sent back" in letters(sink, "replay")
+    index.wait_count(5, 30)
+    sink.stop()
