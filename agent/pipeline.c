@@ -258,6 +258,20 @@ remote_changed(void *context, const struct remote *remote)
 
 static void begin_stop(struct pipeline *pipeline, const char *why);
 
+/* Of `once`. It does not wait for a mount that hangs; but whether one does is known only some
+ * seconds after it failed to answer, and until then its files may not even have been seen. */
+static bool
+all_is_read(struct agent *agent)
+{
+    bool hung = false;
+    for (const struct remote *at = remotes_first(agent->remotes); at != NULL; at = at->next)
+        hung |= at->hung;
+    for (const struct input *input = agent->inputs; input != NULL && !hung; input = input->next)
+        if (input->skipped)
+            return false;
+    return files_all_done(agent);
+}
+
 static int
 on_tick(sd_event_source *source, uint64_t time_us, void *context)
 {
@@ -274,8 +288,9 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     state_sync(agent->state);
     publish(pipeline);
     if (agent->once && !pipeline->stopping && looks_have_begun(pipeline->looks) &&
-        files_all_done(agent))
-        begin_stop(pipeline, "every file is read to its end");
+        all_is_read(agent))
+        begin_stop(pipeline, agent->folders_failed > 0 ? "what can be looked at is read to its end"
+                                                       : "every file is read to its end");
     if (agent->once && !pipeline->stopping)
         state_sync(agent->state); /* cuts may have been decided */
     bool drained = link_is_drained(pipeline->link);
@@ -615,12 +630,13 @@ sum_up(struct pipeline *pipeline)
         refused += input->sums.states[FILE_REFUSED] + input->sums.states[FILE_IGNORED];
     }
     log_info("%llu events from %llu bytes of %zu files in %.1f s, %llu empty lines skipped, %llu "
-             "files left out, %llu files could not be read, %llu bytes lost",
+             "files left out, %llu files could not be read, %llu bytes lost, %zu folders could not "
+             "be looked into",
              (unsigned long long)agent->events_total, (unsigned long long)agent->bytes_total,
              agent->file_count, (double)(clock_monotonic_ms() - pipeline->start_ms) / 1000,
              (unsigned long long)agent->skipped_total, refused, unread,
-             (unsigned long long)agent->lost_total);
-    if (unread > 0 || agent->lost_total > 0)
+             (unsigned long long)agent->lost_total, agent->folders_failed);
+    if (unread > 0 || agent->lost_total > 0 || agent->folders_failed > 0)
         pipeline->failed = true;
 }
 

@@ -321,7 +321,13 @@ files_state_is_durable(struct agent *agent)
             schedule_file(agent, file);
 }
 
-/* Files that are not busy are shipped: account.h. */
+static bool
+hangs(const struct file *file)
+{
+    return file->remote != NULL && file->remote->hung;
+}
+
+/* Files that are not busy are shipped: account.h. Those of a mount that hangs are not waited for. */
 bool
 files_all_done(struct agent *agent)
 {
@@ -330,14 +336,17 @@ files_all_done(struct agent *agent)
     for (const struct file *file = agent->busy; file != NULL; file = file->busy_next) {
         bool open = file->state == FILE_ENDED ||
                     (file->state == FILE_ACTIVE &&
-                     (file->queued || file->first != NULL ||
+                     ((file->queued && !hangs(file)) || file->first != NULL ||
                       file->generation->durable_at > state_durable(agent->state)));
         busy |= open;
-        done &= file->state != FILE_SUSPENDED;
-        done &= !open && (file->state != FILE_ACTIVE || file->generation->committed >= file->size);
+        done &= !open;
+        done &= hangs(file) ||
+                (file->state != FILE_SUSPENDED &&
+                 (file->state != FILE_ACTIVE || file->generation->committed >= file->size));
     }
     for (struct file *file = agent->busy; file != NULL && !busy; file = file->busy_next)
-        if (file->state == FILE_ACTIVE && file->generation->committed < file->size) {
+        if (file->state == FILE_ACTIVE && file->generation->committed < file->size &&
+            !hangs(file)) {
             file->flush_end = true;
             schedule_file(agent, file);
         }
