@@ -85,8 +85,8 @@ main(int argc, char **argv)
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &answered);
     z_stream deflate_stream = {0};
-    if (level > 0 && deflateInit2(&deflate_stream, level, Z_DEFLATED, 15 + 16, 8,
-                                  Z_DEFAULT_STRATEGY) != Z_OK)
+    if (level > 0 &&
+        deflateInit2(&deflate_stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         fail("deflate", "cannot start");
     char *body = malloc(body_bytes + (4U << 20));
     size_t packed_max = deflateBound(&deflate_stream, body_bytes + (4U << 20));

@@ -133,7 +133,8 @@ take_items(struct connection *connection, const char *body, size_t size)
         const char *id = body + sizeof(ID_START) - 1;
         const char *quote = memchr(id, '"', (size_t)(end - id));
         const char *value = quote == NULL ? NULL : memchr(quote, '\n', (size_t)(end - quote));
-        const char *next = value == NULL ? NULL : memchr(value + 1, '\n', (size_t)(end - value - 1));
+        const char *next =
+            value == NULL ? NULL : memchr(value + 1, '\n', (size_t)(end - value - 1));
         if (next == NULL || memcmp(body, ID_START, sizeof(ID_START) - 1) != 0)
             fail("bulk", "not two lines of create and document");
         if (!first)
@@ -218,8 +219,9 @@ serve(struct connection *connection, const char *head, const char *body, size_t 
                     "\"7.17.29\",\"build_flavor\":\"default\"},\"tagline\":\"You Know, for "
                     "Search\"}");
     else if (get)
-        answer_text(connection, 404, "{\"error\":{\"type\":\"resource_not_found_exception\","
-                                     "\"reason\":\"bench\"},\"status\":404}");
+        answer_text(connection, 404,
+                    "{\"error\":{\"type\":\"resource_not_found_exception\","
+                    "\"reason\":\"bench\"},\"status\":404}");
     else
         answer_text(connection, 200, "{\"acknowledged\":true}");
 }
@@ -231,8 +233,8 @@ fill(struct connection *connection)
     static const char none[HEAD_MAX];
     size_t size = connection->in.size;
     text_append(&connection->in, none, sizeof(none)); /* makes room */
-    ssize_t got = recv(connection->fd, connection->in.bytes + size,
-                       connection->in.capacity - size - 1, 0);
+    ssize_t got =
+        recv(connection->fd, connection->in.bytes + size, connection->in.capacity - size - 1, 0);
     connection->in.size = size + (got > 0 ? (size_t)got : 0);
     connection->in.bytes[connection->in.size] = '\0';
     return got > 0;
