@@ -86,7 +86,10 @@ explain_init(struct explain *explain, const char *state_dir, const char *path, s
         return false;
     }
     if (!S_ISREG(explain->about.st_mode)) {
-        buffer_text(out, "it is no regular file and is not read\n");
+        buffer_format(out, "%s: it is a %s, and no regular file: it is not read\n", path,
+                      S_ISFIFO(explain->about.st_mode)   ? "pipe"
+                      : S_ISSOCK(explain->about.st_mode) ? "socket"
+                                                         : "device");
         return false;
     }
     int fd = reader_open(path);

@@ -12,6 +12,7 @@
 #include "agent/pipeline.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,8 +49,10 @@
 #include "core/kafka.h"
 
 #define TICK_MS 1000
-#define TURNS_AT_ONCE 16        /* then the loop looks at what else has happened */
-#define STOP_GRACE_MS 12000     /* of the 15 s that a stop may take */
+#define TURNS_AT_ONCE 16 /* then the loop looks at what else has happened */
+/* Of the 15 s that a stop may take: then the thread that looks at the cluster may need two, the
+ * last write to a busy disk and the end of the library some more. */
+#define STOP_GRACE_MS 10000
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
 #define STUCK_AFTER_MS 30000
 #define LOCK_RETRY_MS 500
@@ -71,7 +74,7 @@ struct pipeline {
     struct health *health;
     struct http *http;
     struct ask *ask;
-    struct http_page pages[2];
+    struct http_page pages[3];
     struct looks *looks;
     struct link *link;
     struct wall wall;
@@ -171,7 +174,9 @@ on_state(sd_event_source *source, int fd, uint32_t revents, void *context)
         /* What came meanwhile and is waited for goes at once; progress waits for the tick. */
         return 0;
     }
-    log_error("%s; it is tried again", err.text);
+    log_error("%s; it is tried again: until then known files are shipped as far as there is room, "
+              "new ones wait",
+              err.text);
     metrics_add(agent->metrics, pipeline->state_errors, 1);
     health_set(pipeline->health, HEALTH_LOCAL, "state", err.text);
     return 0;
@@ -362,15 +367,25 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *co
 
 /* --- pages --- */
 
+#define ASK_EXPLAIN "explain " /* and a path; a path alone asks for its JSON */
+
 static void
 answer(void *context, const char *question, struct buffer *out)
 {
     struct pipeline *pipeline = context;
+    const char *kafka_reason = link_reason(pipeline->link);
+    struct buffer waits;
+    buffer_init(&waits, ERR_TEXT_MAX * 64);
+    if (health_ready(pipeline->health, false, &waits))
+        buffer_clear(&waits);
     if (strcmp(question, "page") == 0)
-        status_page(&pipeline->agent, link_reason(pipeline->link), out);
+        status_page(&pipeline->agent, kafka_reason, buffer_string(&waits), out);
+    else if (strncmp(question, ASK_EXPLAIN, strlen(ASK_EXPLAIN)) == 0)
+        status_explain(&pipeline->agent, question + strlen(ASK_EXPLAIN), out);
     else
-        status_json(&pipeline->agent, question[0] == '\0' ? NULL : question,
-                    link_reason(pipeline->link), out);
+        status_json(&pipeline->agent, question[0] == '\0' ? NULL : question, kafka_reason,
+                    buffer_string(&waits), out);
+    buffer_done(&waits);
 }
 
 static int
@@ -397,6 +412,21 @@ show_status(void *context, const struct http_request *request, struct http_respo
     }
     response->content_type = "application/json";
     http_ask(pipeline->ask, path == NULL ? "" : path, response);
+}
+
+static void
+show_explain(void *context, const struct http_request *request, struct http_response *response)
+{
+    struct pipeline *pipeline = context;
+    char question[sizeof(ASK_EXPLAIN) + PATH_MAX];
+    const char *path = http_query(request, "path");
+    if (path == NULL || path[0] != '/' || strlen(path) >= PATH_MAX) {
+        response->status = 400;
+        buffer_text(&response->body, "ask for /explain?path=/absolute/path\n");
+        return;
+    }
+    if (snprintf(question, sizeof(question), ASK_EXPLAIN "%s", path) > 0)
+        http_ask(pipeline->ask, question, response);
 }
 
 static void
@@ -548,7 +578,7 @@ start(struct pipeline *pipeline, struct err *err)
     /* The endpoint first: a process that waits for the lock answers, and says so. */
     const char *listen = agent->options->http.listen;
     if (strcmp(listen, "off") != 0 && !agent->once &&
-        !http_new(&pipeline->http, listen, agent->metrics, pipeline->health, pipeline->pages, 2,
+        !http_new(&pipeline->http, listen, agent->metrics, pipeline->health, pipeline->pages, 3,
                   err))
         return false;
     health_set(pipeline->health, HEALTH_LOCAL, "state", "the state folder is not open yet");
@@ -584,6 +614,7 @@ pipeline_new(struct pipeline **out, struct options *loaded, const char *config_p
     pipeline->start_ms = clock_monotonic_ms();
     pipeline->pages[0] = (struct http_page){"/status", show_status, pipeline};
     pipeline->pages[1] = (struct http_page){"/", show_page, pipeline};
+    pipeline->pages[2] = (struct http_page){"/explain", show_explain, pipeline};
     agent->loaded = loaded;
     agent->options = options_root(loaded);
     agent->once = once;

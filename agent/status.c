@@ -14,6 +14,8 @@
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
 #include "agent/inputs/match.h"
+#include "agent/inputs/remotes.h"
+#include "agent/state.h"
 #include "agent/survey.h"
 #include "agent/topics.h"
 #include "core/clock.h"
@@ -43,6 +45,8 @@ file_reason(const struct agent *agent, const struct file *file)
         return topic->reason;
     if (agent->kafka_is_away)
         return "Kafka cannot be reached";
+    if (file->generation != NULL && file->generation->durable_at > state_durable(agent->state))
+        return "waits until the state on the disk knows it";
     if (!topic_is_open(agent, topic))
         return "the topic is not known yet";
     if (file->first != NULL)
@@ -192,15 +196,35 @@ ranking_json(const struct ranking *ranking, const char *name, const struct surve
     buffer_text(out, "]");
 }
 
+static void
+hung_json(const struct agent *agent, struct buffer *out)
+{
+    buffer_text(out, "\"hung_mounts\":[");
+    bool first = true;
+    for (const struct remote *at = remotes_first(agent->remotes); at != NULL; at = at->next) {
+        if (!at->hung)
+            continue;
+        buffer_text(out, first ? "" : ",");
+        encode_json_string(out, at->path, strlen(at->path));
+        first = false;
+    }
+    buffer_text(out, "],");
+}
+
 void
-status_json(struct agent *agent, const char *path, const char *kafka_reason, struct buffer *out)
+status_json(struct agent *agent, const char *path, const char *kafka_reason, const char *waits,
+            struct buffer *out)
 {
     struct survey *survey = survey_new(agent, path, STATUS_FILES_MAX);
     if (survey == NULL)
         return;
     buffer_text(out, "{");
     json_text(out, "kafka", kafka_reason);
-    buffer_format(out, ",\"memory\":{\"size\":%zu,\"used\":%zu,\"records\":%zu},",
+    buffer_text(out, ",");
+    json_text(out, "not_ready", waits);
+    buffer_format(out, ",\"lost_bytes\":%llu,", (unsigned long long)agent->lost_total);
+    hung_json(agent, out);
+    buffer_format(out, "\"memory\":{\"size\":%zu,\"used\":%zu,\"records\":%zu},",
                   slab_pool_size(agent->pool), slab_pool_used(agent->pool), agent->records_waiting);
     inputs_json(agent, out);
     buffer_text(out, ",");
@@ -223,6 +247,47 @@ status_json(struct agent *agent, const char *path, const char *kafka_reason, str
         explain_json(agent, path, out);
     buffer_text(out, "}\n");
     free(survey);
+}
+
+static void
+explain_file(const struct agent *agent, const struct file *file, struct buffer *out)
+{
+    const struct generation *generation = file->generation;
+    const char *reason = file_reason(agent, file);
+    buffer_format(out, "  input '%s': %s%s, %llu bytes", file->input->name,
+                  state_names[file_shown_state(file)],
+                  file->deleted   ? ", deleted"
+                  : !file->listed ? ", rotated away from its path"
+                                  : "",
+                  (unsigned long long)file->size);
+    if (generation != NULL) {
+        char id[GENERATION_TEXT_SIZE];
+        generation_id_format(generation->id, id);
+        buffer_format(out, ", %llu delivered, %llu wait\n  generation %.*s: %s",
+                      (unsigned long long)generation->committed, (unsigned long long)file_lag(file),
+                      GENERATION_TEXT_SIZE, id, match_story(generation->origin));
+    }
+    buffer_text(out, "\n");
+    if (reason[0] != '\0')
+        buffer_format(out, "  why: %s\n", reason);
+    if (held_reason(file) != NULL)
+        buffer_format(out, "  held: %s\n", held_reason(file));
+}
+
+void
+status_explain(const struct agent *agent, const char *path, struct buffer *out)
+{
+    bool known = false;
+    buffer_format(out, "the running agent (process %d, state in '%s'):\n", (int)getpid(),
+                  agent->options->top.state_dir);
+    for (const struct file *file = agent->files; file != NULL; file = file->next) {
+        if (file->state == FILE_ENDED || strcmp(file->path, path) != 0)
+            continue;
+        explain_file(agent, file, out);
+        known = true;
+    }
+    if (!known)
+        buffer_text(out, "  reads no file of this path\n");
 }
 
 /* --- the page --- */
@@ -426,8 +491,38 @@ page_place(const struct agent *agent, const char *kafka_reason, struct buffer *o
                                              : ". Nothing is lost: the files are the buffer.</p>");
 }
 
+/* What a person should know first: why it is not ready, what hangs, what is lost. */
+static void
+page_notes(const struct agent *agent, const char *waits, struct buffer *out)
+{
+    char line[ERR_TEXT_MAX];
+    for (const char *at = waits; *at != '\0';) {
+        size_t size = strcspn(at, "\n");
+        bool kafka = strncmp(at, "kafka: ", 7) == 0; /* said by page_place() */
+        if (!kafka && snprintf(line, sizeof(line), "%.*s", (int)size, at) > 0) {
+            buffer_text(out, "<p class=note>");
+            http_escape_html(out, line);
+            buffer_text(out, "</p>");
+        }
+        at += at[size] == '\0' ? size : size + 1;
+    }
+    for (const struct remote *at = remotes_first(agent->remotes); at != NULL; at = at->next) {
+        if (!at->hung)
+            continue;
+        buffer_text(out, "<p class=note>The mount ");
+        http_escape_html(out, at->path);
+        buffer_text(out, " does not answer: its files wait, the others go on.</p>");
+    }
+    if (agent->lost_total == 0)
+        return;
+    buffer_text(out, "<p class=note>");
+    page_bytes(out, (double)agent->lost_total);
+    buffer_text(out, " were lost since the start, before they could be read: the log has an ERROR "
+                     "for each file, tailrace_agent_lost_bytes_total the reasons.</p>");
+}
+
 void
-status_page(struct agent *agent, const char *kafka_reason, struct buffer *out)
+status_page(struct agent *agent, const char *kafka_reason, const char *waits, struct buffer *out)
 {
     char now[CLOCK_TEXT_SIZE];
     clock_format_utc(clock_wall_ms(), now);
@@ -437,6 +532,7 @@ status_page(struct agent *agent, const char *kafka_reason, struct buffer *out)
                   "&middot; <a href=/status>status</a> &middot; <a href=/readyz>ready?</a></p>",
                   TAILRACE_VERSION, now);
     page_place(agent, kafka_reason, out);
+    page_notes(agent, waits, out);
     page_cards(agent, out);
     page_inputs(agent, out);
     struct survey *survey = survey_new(agent, NULL, PAGE_FILES_MAX);

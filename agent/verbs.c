@@ -18,6 +18,7 @@
 #include "agent/inputs/input.h"
 #include "agent/inputs/remotes.h"
 #include "agent/reader.h"
+#include "agent/running.h"
 #include "agent/spool.h"
 #include "agent/state.h"
 #include "core/buffer.h"
@@ -254,7 +255,9 @@ check_brokers(const struct agent_options *options, rd_kafka_t *rk)
     const struct rd_kafka_metadata *found = NULL;
     rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, NULL, &found, CONNECT_TIMEOUT_MS);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR || found == NULL) {
-        printf("kafka: cannot reach the brokers: %s\n", rd_kafka_err2str(error));
+        const char *advice = kafka_advice(error);
+        printf("kafka: cannot reach the brokers: %s%s%s\n", rd_kafka_err2str(error),
+               advice == NULL ? "" : "; ", advice == NULL ? "" : advice);
         return 1;
     }
     printf("kafka: %d brokers:", found->broker_cnt);
@@ -357,6 +360,31 @@ print_generation(const struct generation *generation)
         (unsigned long long)generation->inode);
 }
 
+/* A zero byte among its first, those that it begins with apart: what is new and has one is not
+ * read. */
+static bool
+looks_binary(int fd)
+{
+    char head[1024];
+    ssize_t got = pread(fd, head, sizeof(head), 0);
+    ssize_t zeros = 0;
+    while (zeros < got && head[zeros] == '\0')
+        zeros++;
+    return got > zeros && memchr(head + zeros, '\0', (size_t)(got - zeros)) != NULL;
+}
+
+/* The life was read in another file, which is still there. */
+static bool
+is_carried_elsewhere(const struct generation *generation, const struct stat *about)
+{
+    struct stat other;
+    return generation->inode != 0 &&
+           (generation->inode != (uint64_t)about->st_ino ||
+            generation->device != (uint64_t)about->st_dev) &&
+           stat(generation->path, &other) == 0 && (uint64_t)other.st_ino == generation->inode &&
+           (uint64_t)other.st_dev == generation->device;
+}
+
 static void
 explain_state(const struct agent_options *options, const char *path, int fd,
               const struct stat *about)
@@ -389,8 +417,16 @@ explain_state(const struct agent_options *options, const char *path, int fd,
         [TIE_INODE] = "its inode and content",
         [TIE_BIRTH] = "its inode, birth time and content",
     };
-    if (best == NULL) {
-        printf("state: not known; it would be read from %s\n", "its beginning or as start_at says");
+    if (best == NULL && looks_binary(fd)) {
+        printf("state: not known; it looks binary (a zero byte in its first 1024) and is not "
+               "read\n");
+    } else if (best == NULL) {
+        printf("state: not known; it is read from its beginning, or as start_at says\n");
+    } else if (is_carried_elsewhere(best, about)) {
+        printf("state: not known; it is equal to what was read of '%s', which is still there: "
+               "perhaps a copy of it. Is that one truncated, this is its rest (copytruncate); "
+               "else it is a file of its own, some seconds later\n",
+               best->path);
     } else {
         printf("state: known by %s:\n", ties[best_tie]);
         print_generation(best);
@@ -433,12 +469,45 @@ hung_mount(const struct remotes *remotes, const char *path)
     return remote == NULL || remote_wait(remote, REMOTE_DEADLINE_MS) ? NULL : remote;
 }
 
+/* Of the folder that the path is in; what it leads to may be missing, and a link stays one. */
+static const char *
+make_absolute(const char *path, char absolute[PATH_MAX])
+{
+    char folder[PATH_MAX] = ".";
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    size_t size = slash == NULL ? 1 : (size_t)(slash - path);
+    if (path[0] == '/' || size >= sizeof(folder))
+        return path;
+    if (slash != NULL) {
+        memcpy(folder, path, size);
+        folder[size] = '\0';
+    }
+    if (realpath(folder, absolute) == NULL)
+        return path;
+    size_t room = PATH_MAX - strlen(absolute);
+    int used = snprintf(absolute + strlen(absolute), room, "/%s", name);
+    return used > 0 && (size_t)used < room ? absolute : path;
+}
+
+/* Why it waits, and what was decided of it, only the agent knows. */
+static void
+explain_running(const struct agent_options *options, const char *path)
+{
+    struct buffer text;
+    buffer_init(&text, REPORT_MAX);
+    if (running_explain(options->http.listen, path, &text))
+        printf("%s", buffer_string(&text));
+    else
+        printf("no running agent answers at http.listen '%s'\n", options->http.listen);
+    buffer_done(&text);
+}
+
 int
 verb_explain(const struct agent_options *options, const char *path)
 {
     char absolute[PATH_MAX];
-    if (path[0] != '/' && realpath(path, absolute) != NULL)
-        path = absolute;
+    path = make_absolute(path, absolute);
     struct buffer text;
     buffer_init(&text, REPORT_MAX);
     struct explain explain;
@@ -452,6 +521,7 @@ verb_explain(const struct agent_options *options, const char *path)
     remotes_free(remotes);
     if (hangs) {
         buffer_done(&text);
+        explain_running(options, path);
         return CLI_EXIT_OK;
     }
     bool there = explain_init(&explain, options->top.state_dir, path, &text);
@@ -466,20 +536,13 @@ verb_explain(const struct agent_options *options, const char *path)
     printf("%s", buffer_string(&text));
     buffer_done(&text);
     explain_gone(options, path, there);
-    if (!there)
-        return explain.about.st_mode == 0 ? CLI_EXIT_RUNTIME : CLI_EXIT_OK;
-    int fd = reader_open(path);
-    if (fd < 0)
-        return CLI_EXIT_OK;
-    char head[1024];
-    ssize_t got = pread(fd, head, sizeof(head), 0);
-    if (got > 0 && memchr(head, '\0', (size_t)got) != NULL)
-        printf(
-            "it looks binary (a zero byte in its first 1024) and is not read unless it is known\n");
-    if (read)
+    int fd = there && read ? reader_open(path) : -1;
+    if (fd >= 0) {
         explain_state(options, path, fd, &explain.about);
-    (void)close(fd);
-    return CLI_EXIT_OK;
+        (void)close(fd);
+    }
+    explain_running(options, path);
+    return explain.about.st_mode == 0 ? CLI_EXIT_RUNTIME : CLI_EXIT_OK;
 }
 
 int

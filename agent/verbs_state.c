@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/generation.h"
+#include "agent/inputs/remotes.h"
 #include "agent/reader.h"
 #include "agent/state.h"
 #include "agent/verbs.h"
@@ -33,9 +34,14 @@ fail(const struct err *err)
 
 /* Why no file carries it, NULL when one may: its path leads to the inode that it was seen in. */
 static const char *
-why_without_file(const struct generation *generation)
+why_without_file(const struct generation *generation, const struct remotes *remotes)
 {
     struct stat about;
+    struct remote *remote = remotes_of_path(remotes, generation->path);
+    if (remote != NULL && (remote->hung || !remote_wait(remote, REMOTE_DEADLINE_MS))) {
+        remote->hung = true; /* its other files need not wait for it, too */
+        return "its network mount does not answer";
+    }
     if (stat(generation->path, &about) != 0)
         return errno == ENOENT || errno == ENOTDIR ? "no such file"
                : errno == EACCES                   ? "may not look at it"
@@ -48,13 +54,14 @@ why_without_file(const struct generation *generation)
 }
 
 static void
-show_generation(const struct generation *generation, bool json, bool first, struct buffer *out)
+show_generation(const struct generation *generation, const struct remotes *remotes, bool json,
+                bool first, struct buffer *out)
 {
     char id[GENERATION_TEXT_SIZE + 1] = "";
     char seen[CLOCK_TEXT_SIZE + 1] = "";
     generation_id_format(generation->id, id);
     clock_format_utc(generation->seen_seconds * 1000, seen);
-    const char *why = why_without_file(generation);
+    const char *why = why_without_file(generation, remotes);
     if (!json) {
         buffer_format(
             out, "%14llu %14llu  %.19sZ  %s  %s  %s", (unsigned long long)generation->committed,
@@ -138,13 +145,14 @@ state_show(const struct agent_options *options, bool json)
     struct buffer text;
     buffer_init(&text, TEXT_MAX);
     struct generation **all = sorted(&catalog);
+    struct remotes *remotes = remotes_new();
     if (json)
         buffer_text(&text, "{\"generations\":[");
     else if (catalog.count > 0)
         buffer_format(&text, "%14s %14s  %-20s  %-24s  %s\n", "COMMITTED", "SIZE", "SEEN",
                       "GENERATION", "INPUT  PATH");
     for (size_t i = 0; all != NULL && i < catalog.count; i++)
-        show_generation(all[i], json, i == 0, &text);
+        show_generation(all[i], remotes, json, i == 0, &text);
     show_report(&report, json, &text);
     bool printed =
         all != NULL && !text.failed && fwrite(text.bytes, 1, text.size, stdout) == text.size;
@@ -152,6 +160,7 @@ state_show(const struct agent_options *options, bool json)
         fprintf(stderr, "tailrace-agent: cannot print the state: memory is short or the output "
                         "is closed\n");
     free(all);
+    remotes_free(remotes);
     buffer_done(&text);
     catalog_done(&catalog);
     return printed ? CLI_EXIT_OK : CLI_EXIT_RUNTIME;
