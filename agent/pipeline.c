@@ -696,7 +696,8 @@ pipeline_run(struct pipeline *pipeline, struct err *err)
     if (result < 0)
         return err_errno(err, ERR_STOP, -result, "run the event loop");
     bool finished = !pipeline->failed && result == 0;
-    return finished || err_set(err, ERR_STOP, 0, "not finished");
+    return finished || err_set(err, ERR_STOP, 0,
+                               "not finished: what was not read or not shipped is said above");
 }
 
 void

@@ -483,8 +483,11 @@ make_absolute(const char *path, char absolute[PATH_MAX])
         memcpy(folder, path, size);
         folder[size] = '\0';
     }
-    if (realpath(folder, absolute) == NULL)
-        return path;
+    if (realpath(folder, absolute) == NULL) { /* the folder is missing, too */
+        if (realpath(".", absolute) == NULL)
+            return path;
+        name = path;
+    }
     size_t room = PATH_MAX - strlen(absolute);
     int used = snprintf(absolute + strlen(absolute), room, "/%s", name);
     return used > 0 && (size_t)used < room ? absolute : path;
