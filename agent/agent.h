@@ -142,8 +142,8 @@ struct file {
     struct generation *generation; /* NULL unless ACTIVE or ENDED */
     char *path;                    /* owned; where it was listed last */
     enum file_state state;
-    const char *reason; /* literal, for IGNORED, REFUSED and SUSPENDED */
-    int error_number;   /* for FAILED */
+    const char *reason; /* literal: why it is not read; of ACTIVE: why it cannot be now */
+    int error_number;   /* of FAILED, and of ACTIVE while it cannot be read; 0: none */
     int fd;             /* -1: closed */
     uint64_t device, inode;
     uint64_t size;
@@ -239,7 +239,7 @@ struct agent {
     struct file *blind;                  /* of which inotify tells nothing */
     size_t busy_count, blind_count;
     struct file *sweep_cursor, *blind_cursor; /* where the sweep goes on; NULL: at the first */
-    struct watch *watch;                      /* NULL: there is no inotify */
+    struct watch *watch;                      /* of looks.c; NULL: there is no inotify */
     size_t folders_failed, folders_unwatched; /* of the last discovery: not to be looked into, */
     uint64_t walk_us;                         /* without inotify; and what its walk cost */
     uint64_t forget_at_ms;

@@ -89,7 +89,7 @@ on_discover(sd_event_source *source, uint64_t time_us, void *context)
     if (looks->agent->clock_is_wrong) /* a new life's id would be of a time that is not */
         return 0;                     /* who finds it right asks for a walk */
     bool done = looks->agent->finds != NULL ? discovery_continue(looks->agent)
-                                            : discovery_begin(looks->agent, looks->agent->watch);
+                                            : discovery_begin(looks->agent);
     state_sync(looks->agent->state); /* new lives: on disk before their first event */
     if (!done) {
         looks->discover_at_ms = 0; /* nothing is sooner */

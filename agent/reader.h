@@ -15,7 +15,7 @@ enum read_outcome {
     READ_FAILED,  /* cannot be read now; `err` says why */
 };
 
-/* `lane_partition` is where a batch of it goes now. */
+/* `partition` and `lane` are where a batch of it goes now. */
 enum read_outcome reader_turn(struct agent *agent, struct file *file, int32_t partition,
                               struct lane *lane, struct err *err) MUST_CHECK;
 

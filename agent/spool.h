@@ -38,8 +38,7 @@ bool spool_list(struct spool *spool,
 
 /* Copies what the open file has from `from` on; `fd` stays the caller's. `resume` > 0: what is
  * before it was copied by an earlier job. `whole`: nobody writes to it any more. At most `room`
- * bytes. When it fails, what
- * it has written is given back. NULL with `err`. */
+ * bytes. When it fails, what it has written is given back. NULL with `err`. */
 struct spool_copy {
     struct generation_id id;
     int fd;

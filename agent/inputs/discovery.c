@@ -32,7 +32,6 @@
 struct discovery {
     bool skipped; /* some folder of the input could not be looked into */
     struct agent *agent;
-    struct watch *watch;
     struct input *input;
 };
 
@@ -53,10 +52,10 @@ discovered_folder(void *context, const char *path)
 {
     struct discovery *discovery = context;
     struct err err = {0};
-    if (discovery->watch == NULL || remotes_of_path(discovery->agent->remotes, path) != NULL ||
-        watch_folder(discovery->watch, path, &err))
-        return;
     struct agent *agent = discovery->agent;
+    if (agent->watch == NULL || remotes_of_path(agent->remotes, path) != NULL ||
+        watch_folder(agent->watch, path, &err))
+        return;
     agent->folders_unwatched++;
     metric failed = metrics_series(agent->metrics, METRIC_WATCH_ERRORS,
                                    err.code == ENOSPC ? "limit" : "error", NULL);
@@ -241,15 +240,8 @@ discovered_file(void *context, const struct glob_found *found)
         refusal = "it is the agent's own log";
     if (refusal != NULL) {
         file = file_new(agent, discovery->input, path, &about, FILE_REFUSED);
-        if (file == NULL)
-            return;
-        file->reason = refusal;
-        metrics_add(agent->metrics,
-                    metrics_series(agent->metrics, METRIC_REFUSED_FILES, file->input->name,
-                                   "own_data", NULL),
-                    1);
-        agent_say(agent, LOG_LEVEL_WARN, "'%s' of input '%s' is not read: %s", path,
-                  file->input->name, refusal);
+        if (file != NULL)
+            births_refuse(agent, file, "own_data", refusal);
         return;
     }
     struct file *other = file_by_inode(agent, (uint64_t)about.st_dev, (uint64_t)about.st_ino);
@@ -364,7 +356,7 @@ discovery_continue(struct agent *agent)
 }
 
 bool
-discovery_begin(struct agent *agent, struct watch *watch)
+discovery_begin(struct agent *agent)
 {
     ASSERT(agent->finds == NULL);
 
@@ -374,7 +366,7 @@ discovery_begin(struct agent *agent, struct watch *watch)
     struct pace_span span = pace_begin();
     agent->folders_failed = agent->folders_unwatched = 0;
     look_at_released(agent);
-    struct discovery discovery = {.agent = agent, .watch = watch};
+    struct discovery discovery = {.agent = agent};
     finds_init(agent->finds);
     agent->round++;
     bool whole = true;

@@ -7,9 +7,9 @@
 
 #include "agent/agent.h"
 
-/* Looks for files of all inputs and decides what each is. `watch` may be NULL. False when not all
- * are decided yet (agent->finds): call discovery_continue() until it is true. */
-bool discovery_begin(struct agent *agent, struct watch *watch);
+/* Looks for files of all inputs and decides what each is. False when not all are decided yet
+ * (agent->finds): call discovery_continue() until it is true. */
+bool discovery_begin(struct agent *agent);
 bool discovery_continue(struct agent *agent);
 
 #endif

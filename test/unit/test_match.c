@@ -160,7 +160,7 @@ look(void)
     unsigned rounds = 0;
     do {
         world.soon = false;
-        while (!discovery_begin(world.agent, NULL) && !discovery_continue(world.agent))
+        while (!discovery_begin(world.agent) && !discovery_continue(world.agent))
             continue;
         files_tick(world.agent);
     } while (world.soon && ++rounds < 4);
