@@ -237,6 +237,11 @@ static void
 publish(struct pipeline *pipeline)
 {
     struct agent *agent = &pipeline->agent;
+    uint64_t now_ms = clock_monotonic_ms();
+    if (now_ms - pipeline->surveyed_ms >= SURVEY_EVERY_MS) {
+        pipeline->surveyed_ms = now_ms;
+        survey_silence(agent);
+    }
     topics_publish(agent);
     metrics_set(agent->metrics, pipeline->memory_used, (double)slab_pool_used(agent->pool));
     metrics_set(agent->metrics, pipeline->memory_size, (double)slab_pool_size(agent->pool));

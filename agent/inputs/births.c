@@ -10,6 +10,7 @@
 #include "agent/inputs/account.h"
 #include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
+#include "agent/inputs/held.h"
 #include "agent/reader.h"
 #include "agent/state.h"
 #include "core/clock.h"
@@ -233,4 +234,27 @@ births_begin_held(struct agent *agent, struct file *file)
     }
     file_close(agent, file);
     return begin(agent, file, &about, fd, "new");
+}
+
+bool
+births_begin_next(struct agent *agent, const struct file *ended, int fd)
+{
+    struct stat about;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0 || fstat(own, &about) != 0) {
+        if (own >= 0)
+            (void)close(own);
+        return false;
+    }
+    struct file *file = file_new_unlisted(agent, ended->input, ended->path, &about);
+    if (file == NULL) {
+        (void)close(own);
+        return false;
+    }
+    if (!begin(agent, file, &about, own, "new")) {
+        file_free(agent, file);
+        return false;
+    }
+    held_look(agent, file);
+    return true;
 }

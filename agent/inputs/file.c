@@ -46,25 +46,25 @@ file_by_inode(const struct agent *agent, uint64_t device, uint64_t inode)
 static bool
 enter_tables(struct agent *agent, struct file *file)
 {
-    HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
-    if (!HASH_ADDED(by_path, file))
-        return false;
-    file->in_path_table = true;
+    if (file->listed) {
+        HASH_ADD_KEYPTR(by_path, agent->by_path, file->path, strlen(file->path), file);
+        if (!HASH_ADDED(by_path, file))
+            return false;
+        file->in_path_table = true;
+    }
     if (file_by_inode(agent, file->device, file->inode) != NULL)
         return true;
     HASH_ADD(by_inode, agent->by_inode, inode_key, sizeof(file->inode_key), file);
     file->in_inode_table = HASH_ADDED(by_inode, file);
-    if (!file->in_inode_table)
+    if (!file->in_inode_table && file->in_path_table)
         HASH_DELETE(by_path, agent->by_path, file);
     return file->in_inode_table;
 }
 
-struct file *
-file_new(struct agent *agent, struct input *input, const char *path, const struct stat *about,
-         enum file_state state)
+static struct file *
+file_make(struct agent *agent, struct input *input, const char *path, const struct stat *about,
+          enum file_state state, bool listed)
 {
-    ASSERT(file_by_path(agent, path) == NULL);
-
     struct file *file = calloc(1, sizeof(*file));
     if (file == NULL || (file->path = strdup(path)) == NULL) {
         free(file);
@@ -73,7 +73,7 @@ file_new(struct agent *agent, struct input *input, const char *path, const struc
     file->input = input;
     file->state = state;
     file->fd = -1;
-    file->listed = true;
+    file->listed = listed;
     file->round = agent->round;
     file->device = file->inode_key.device = (uint64_t)about->st_dev;
     file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
@@ -93,6 +93,22 @@ file_new(struct agent *agent, struct input *input, const char *path, const struc
     sweep_enter(agent, file, about);
     account_touch(agent, file);
     return file;
+}
+
+struct file *
+file_new(struct agent *agent, struct input *input, const char *path, const struct stat *about,
+         enum file_state state)
+{
+    ASSERT(file_by_path(agent, path) == NULL);
+
+    return file_make(agent, input, path, about, state, true);
+}
+
+struct file *
+file_new_unlisted(struct agent *agent, struct input *input, const char *path,
+                  const struct stat *about)
+{
+    return file_make(agent, input, path, about, FILE_FAILED, false);
 }
 
 static void

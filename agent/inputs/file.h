@@ -10,6 +10,9 @@
 /* In the agent's list and tables, without a generation. NULL when memory is short. */
 struct file *file_new(struct agent *agent, struct input *input, const char *path,
                       const struct stat *about, enum file_state state);
+/* The same for one that its path does not lead to: FILE_FAILED, found by its inode alone. */
+struct file *file_new_unlisted(struct agent *agent, struct input *input, const char *path,
+                               const struct stat *about);
 /* Out of everything. It has no batches. Its generation stays, with nobody reading it. */
 void file_free(struct agent *agent, struct file *file);
 

@@ -11,6 +11,7 @@
 
 #include "agent/delivery.h"
 #include "agent/inputs/account.h"
+#include "agent/inputs/births.h"
 #include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/held.h"
@@ -100,6 +101,18 @@ files_settled(struct agent *agent, struct file *file)
     agent->rediscover(agent); /* another input may read it */
 }
 
+/* Does its path, as far as it is known, lead to the open file? */
+static bool
+path_leads_to(const struct file *file, const struct stat *open)
+{
+    struct stat about;
+    if (!file->listed)
+        return false;
+    if (stat(file->path, &about) != 0)
+        return errno != ENOENT && errno != ENOTDIR;
+    return about.st_ino == open->st_ino && about.st_dev == open->st_dev;
+}
+
 void
 files_changed(struct agent *agent, struct file *file)
 {
@@ -129,7 +142,10 @@ files_changed(struct agent *agent, struct file *file)
     generation->inode = 0;
     generation->birth_ns = 0;
     file->state = FILE_ENDED;
+    bool leads = file->fd < 0 || path_leads_to(file, &about);
     file_unlist(agent, file);
+    if (!leads)
+        (void)births_begin_next(agent, file, file->fd);
     file_close(agent, file);
     state_put_generation(agent->state, generation);
     agent->rediscover(agent);

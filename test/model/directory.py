@@ -302,10 +302,16 @@ class Directory:
         self.older.setdefault(log, []).insert(0, body)
         return body
 
+    def is_held(self, body: Body | None) -> bool:
+        """The agent has the inode open, with this life of it or one before."""
+        while body is not None and not body.seen:
+            body = body.before
+        return body is not None and self.agent_runs
+
     def rotated(self, body: Body, log: str) -> None:
         """Out of the globs a file is owed when the agent has met its path before."""
         body.wanted = self.all_names
-        if not body.wanted and body.before is not None and not body.seen:
+        if not body.wanted and body.before is not None and not self.is_held(body):
             self.excuse_loss(body, "begun by a truncation and rotated out before it was seen")
             body.path = None
         elif not body.wanted and log not in self.looked | self.looking:

@@ -843,6 +843,63 @@ file_replaced_by_a_longer_copy_goes_on(void **unused)
     assert_count("replaced", 1);
 }
 
+/* Of the file that no path of the input leads to. */
+static const struct generation *
+unlisted_life(void)
+{
+    for (const struct file *at = world.agent->files; at != NULL; at = at->next)
+        if (!at->listed && at->state == FILE_ACTIVE)
+            return at->generation;
+    fail_msg("all files are listed");
+    return NULL;
+}
+
+static void
+copy_that_replaced_a_file_and_was_renamed_at_once_carries_the_life_on(void **unused)
+{
+    (void)unused;
+    static const char *const globs[] = {"*.log*", "*.log"};
+    for (unsigned i = 0; i < 2; i++) {
+        world.paths = globs[i];
+        restart();
+        const char *name = i == 0 ? "a.log" : "b.log";
+        const char *rotated = i == 0 ? "a.log.1" : "b.log.1";
+        append(name, i == 0 ? "a" : "b", 0, 50);
+        look();
+        ack(name);
+        struct generation_id id = life_of(name)->id;
+        copy(name, "fresh", 5000);
+        append("fresh", "more", 50, 1);
+        assert_int_equal(rename(path_of("fresh"), path_of(name)), 0);
+        assert_int_equal(rename(path_of(name), path_of(rotated)), 0);
+        look();
+        if (i == 0)
+            assert_life(id, 5000, rotated);
+        const struct generation *life = i == 0 ? life_of(rotated) : unlisted_life();
+        assert_int_equal(life->id.random, id.random);
+        assert_int_equal(life->size, 5100);
+    }
+    assert_int_equal(world.agent->lost_total, 0);
+}
+
+static void
+life_begun_by_a_truncation_is_read_wherever_its_file_was_moved(void **unused)
+{
+    (void)unused;
+    struct stat about;
+    struct generation_id id = known("a.log", 50);
+    cut_to("a.log", 0);
+    append("a.log", "b", 0, 3);
+    assert_int_equal(rename(path_of("a.log"), path_of("elsewhere")), 0);
+    assert_int_equal(stat(path_of("elsewhere"), &about), 0);
+    file_seen(world.agent, file_of("a.log"), &about);
+    look();
+    const struct generation *life = unlisted_life();
+    assert_int_not_equal(life->id.random, id.random);
+    assert_int_equal(life->size, 300);
+    assert_int_equal(life->file->read, 0);
+}
+
 static void
 inode_that_is_given_away_says_nothing(void **unused)
 {
@@ -1099,6 +1156,10 @@ main(void)
             file_seen_empty_is_held_back_when_its_first_bytes_are_a_copys, setup, teardown),
         cmocka_unit_test_setup_teardown(suspended_file_that_is_deleted_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(file_replaced_by_a_longer_copy_goes_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            copy_that_replaced_a_file_and_was_renamed_at_once_carries_the_life_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            life_begun_by_a_truncation_is_read_wherever_its_file_was_moved, setup, teardown),
         cmocka_unit_test_setup_teardown(inode_that_is_given_away_says_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(two_paths_of_one_inode_are_one_file, setup, teardown),
         cmocka_unit_test_setup_teardown(link_that_is_turned_is_a_rotation, setup, teardown),
