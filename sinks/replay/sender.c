@@ -20,6 +20,7 @@
 
 /* One letter under way. */
 struct parcel {
+    struct parcel *next; /* of those that are free */
     struct shelf_partition *place;
     int64_t offset;
     size_t size;
@@ -34,9 +35,18 @@ struct sender {
     rd_kafka_t *fetcher;       /* NULL until a value was cut */
     rd_kafka_message_t *whole; /* of the letter prepared last, when its value was cut */
     int *partition_counts;     /* of the routes' topics; 0: not asked yet */
-    size_t under_way;
+    struct parcel parcels[UNDER_WAY_MAX];
+    struct parcel *free;
     size_t under_way_bytes;
 };
+
+static void
+give_back(struct sender *sender, struct parcel *parcel)
+{
+    sender->under_way_bytes -= parcel->size;
+    parcel->next = sender->free;
+    sender->free = parcel;
+}
 
 static const struct kafka_property fixed_properties[] = {
     {"acks", "all", "a letter is remembered as sent when its record is safe"},
@@ -57,8 +67,6 @@ on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
     ASSERT(sender->magic == SENDER_MAGIC);
     (void)client;
     struct parcel *parcel = message->_private;
-    sender->under_way--;
-    sender->under_way_bytes -= parcel->size;
     struct err err;
     bool fine = message->err == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (!fine) {
@@ -68,7 +76,7 @@ on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
                     advice == NULL ? "" : "; ", advice == NULL ? "" : advice);
     }
     sender->done(sender->context, parcel->place, parcel->offset, fine ? NULL : &err);
-    free(parcel);
+    give_back(sender, parcel);
 }
 
 static bool
@@ -100,6 +108,8 @@ sender_new(struct sender **out, const struct sink_options *options, sender_done 
         return err_set(err, ERR_STOP, ENOMEM, "cannot send letters: out of memory");
     *sender = (struct sender){
         .magic = SENDER_MAGIC, .options = options, .done = done, .context = context};
+    for (size_t i = 0; i < UNDER_WAY_MAX; i++)
+        give_back(sender, &sender->parcels[i]);
     sender->partition_counts = calloc(options->route_count, sizeof(int));
     if (sender->partition_counts == NULL) {
         sender_free(sender);
@@ -155,10 +165,10 @@ look_at_topic(struct sender *sender, const char *name, int *count, struct err *e
     rd_kafka_resp_err_t code =
         topic == NULL ? rd_kafka_last_error()
                       : rd_kafka_metadata(sender->client, 0, topic, &metadata, QUESTION_TIMEOUT_MS);
-    bool answered = code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    bool answered = code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL;
     if (answered)
         code = metadata->topics[0].err;
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (answered && code == RD_KAFKA_RESP_ERR_NO_ERROR)
         sender->partition_counts[route] = *count = metadata->topics[0].partition_cnt;
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);
@@ -295,28 +305,22 @@ bool
 sender_send(struct sender *sender, const struct letter *letter, struct shelf_partition *place,
             int64_t offset, struct err *err)
 {
-    struct parcel *parcel = malloc(sizeof(*parcel));
-    if (parcel == NULL)
-        return err_set(err, ERR_STOP, ENOMEM, "cannot send a letter: out of memory");
-    *parcel = (struct parcel){
-        .place = place,
-        .offset = offset,
-        .size = sender->whole != NULL ? sender->whole->len : letter->value_size,
-    };
-    while (sender->under_way >= UNDER_WAY_MAX || sender->under_way_bytes > UNDER_WAY_BYTES_MAX)
+    size_t size = sender->whole != NULL ? sender->whole->len : letter->value_size;
+    while (sender->free == NULL || sender->under_way_bytes > UNDER_WAY_BYTES_MAX)
         rd_kafka_poll(sender->client, 100); /* each ends by message.timeout.ms */
+    struct parcel *parcel = sender->free;
+    sender->free = parcel->next;
+    *parcel = (struct parcel){.place = place, .offset = offset, .size = size};
+    sender->under_way_bytes += size;
     rd_kafka_resp_err_t code;
     while ((code = produce(sender, letter, parcel)) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
-           sender->under_way > 0)
+           rd_kafka_outq_len(sender->client) > 0)
         rd_kafka_poll(sender->client, 100); /* kafka.properties made it smaller */
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        free(parcel);
-        return err_set(err, ERR_RETRY, code, "topic '%s' did not take it: %s", letter->topic,
-                       rd_kafka_err2str(code));
-    }
-    sender->under_way++;
-    sender->under_way_bytes += parcel->size;
-    return true;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true;
+    give_back(sender, parcel);
+    return err_set(err, ERR_RETRY, code, "topic '%s' did not take it: %s", letter->topic,
+                   rd_kafka_err2str(code));
 }
 
 void
@@ -324,5 +328,5 @@ sender_serve(struct sender *sender, bool all)
 {
     do
         rd_kafka_poll(sender->client, all ? 100 : 0);
-    while (all && sender->under_way > 0);
+    while (all && rd_kafka_outq_len(sender->client) > 0);
 }

@@ -120,12 +120,12 @@ add_topic(struct shelf *shelf, const char *topic, struct buffer *missing, struct
     rd_kafka_resp_err_t code =
         handle == NULL ? rd_kafka_last_error()
                        : rd_kafka_metadata(shelf->client, 0, handle, &metadata, LOOK_TIMEOUT_MS);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL)
         code = metadata->topics[0].err;
     /* The first question that is not answered is about the brokers, not about the topic. */
     if (code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT)
         code = RD_KAFKA_RESP_ERR__TRANSPORT;
-    bool fine = code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    bool fine = code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL;
     for (int i = 0; fine && i < metadata->topics[0].partition_cnt; i++)
         fine = add_partition(shelf, topic, metadata->topics[0].partitions[i].id, err);
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {

@@ -35,7 +35,8 @@ bool shelf_open(struct shelf **out, const struct sink_options *options, const ch
                 bool needs_ledger, struct buffer *missing, struct err *err) MUST_CHECK;
 void shelf_close(struct shelf *shelf); /* NULL is fine */
 
-/* The next record and where it stands; the message is the caller's. `*message` NULL: that was all. */
+/* The next record and where it stands; the message is the caller's. `*message` NULL: that was
+ * all. */
 bool shelf_next(struct shelf *shelf, rd_kafka_message_t **message, struct shelf_partition **place,
                 struct err *err) MUST_CHECK;
 

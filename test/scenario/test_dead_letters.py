@@ -131,10 +131,13 @@ def test_a_strangers_record_keeps_its_id_key_and_day(kafka, index, make_sink):
 
 def test_a_replay_that_is_killed_leaves_nothing_out_and_nothing_twice(kafka, index,
                                                                      make_sink):
-    records = [bad(number, padding="x" * 2000) for number in range(3000)]
-    topic, sink = refused(kafka, index, make_sink, records, 3000)
+    records = [bad(number, padding="x" * 500) for number in range(1500)]
+    topic, sink = refused(kafka, index, make_sink, records, 1500)
     mend(index)
-    for least in (3001, 4500):
+    # One by one, so that there is a middle to be killed in.
+    sink.config["kafka"]["properties"] |= {"batch.num.messages": 1, "max.in.flight": 1}
+    sink.write_config()
+    for least in (1501, 2250):
         running = subprocess.Popen(
             [str(binary("tailrace-sink")), "dead-letters", "replay", "-c", str(sink.config_path)],
             env=clean_environment(), stdout=subprocess.DEVNULL)
@@ -143,8 +146,8 @@ def test_a_replay_that_is_killed_leaves_nothing_out_and_nothing_twice(kafka, ind
         running.kill()
         assert running.wait(20) < 0, "it was over before it could be killed"
     said = lines(letters(sink, "replay", "--json"))[0]
-    assert said["not_sent"] == 0 and said["sent_back"] + said["sent_back_before"] == 3000, said
-    index.wait_count(3000, 60, sink.check_alive, lambda: sink.tail())
+    assert said["not_sent"] == 0 and said["sent_back"] + said["sent_back_before"] == 1500, said
+    index.wait_count(1500, 60, sink.check_alive, lambda: sink.tail())
     kafka.wait_committed(f"group-{topic}", topic)
     sink.stop()
     Tally(expected(records), key, index.name).add_all(index.documents()).check()
