@@ -38,6 +38,7 @@
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "agent/status.h"
+#include "agent/survey.h"
 #include "agent/timer.h"
 #include "agent/topics.h"
 #include "agent/wall.h"
@@ -54,6 +55,7 @@
  * last write to a busy disk and the end of the library some more. */
 #define STOP_GRACE_MS 10000
 #define STOP_GRACE_BLIND_MS 500 /* when Kafka is not there anyway */
+#define SURVEY_EVERY_MS 30000   /* a walk over all files: 100,000 take some milliseconds */
 #define STUCK_AFTER_MS 30000
 #define LOCK_RETRY_MS 500
 #define OPEN_FILES_KEPT 64 /* descriptors for everything that is no input */
@@ -79,6 +81,7 @@ struct pipeline {
     struct link *link;
     struct wall wall;
     bool stopping;
+    uint64_t surveyed_ms;
     uint64_t start_ms, stop_at_ms, save_until_ms;
     bool failed;
     metric reload_fine, reload_time, memory_used, memory_size, state_bytes, state_errors,
@@ -566,7 +569,7 @@ block_signals(void)
     (void)sigaddset(&signals, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGIO, SIG_IGN); /* a writer met the lease that has_writer() holds for a moment */
+    (void)signal(SIGIO, SIG_IGN); /* a writer met the lease that files_may_be_written() takes */
 }
 
 static bool
