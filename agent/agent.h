@@ -215,7 +215,9 @@ struct input {
     size_t file_count;
     struct input_sums sums;
     metric events, bytes, lag_bytes, unfinished_bytes, lag_seconds, empty_lines;
-    metric loss_seconds;        /* METRIC_NONE: not known */
+    metric loss_seconds; /* METRIC_NONE: not known */
+    metric silent_files;
+    size_t silent_count;        /* by the last survey_silence() */
     metric states[FILE_STATES]; /* none of FILE_ENDED */
     struct input *next;
 };

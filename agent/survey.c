@@ -73,6 +73,13 @@ trouble(const struct file *file)
     return file_shown_state(file) == FILE_FAILED ? value + 1e18 : value;
 }
 
+/* One that was rotated away is done with. */
+static bool
+is_silent(const struct file *file, uint64_t now_ms)
+{
+    return file->state == FILE_ACTIVE && file->listed && habit_is_silent(&file->habit, now_ms);
+}
+
 static void
 survey_file(struct survey *survey, struct file *file)
 {
@@ -82,7 +89,7 @@ survey_file(struct survey *survey, struct file *file)
     double rate = habit_rate(habit, survey->now_ms);
     if (rate >= 1)
         ranking_add(&survey->talkers, file, rate);
-    if (file->state == FILE_ACTIVE && file->listed && habit_is_silent(habit, survey->now_ms)) {
+    if (is_silent(file, survey->now_ms)) {
         survey->silent_count++;
         ranking_add(&survey->silent, file,
                     (double)(survey->now_ms - habit->grown_ms) / (double)habit_usual_gap_ms(habit));
@@ -110,4 +117,16 @@ survey_new(const struct agent *agent, const char *path, size_t files_max)
     ranking_sort(&survey->talkers);
     ranking_sort(&survey->silent);
     return survey;
+}
+
+void
+survey_silence(struct agent *agent)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    for (struct input *input = agent->inputs; input != NULL; input = input->next)
+        input->silent_count = 0;
+    for (const struct file *file = agent->files; file != NULL; file = file->next)
+        file->input->silent_count += is_silent(file, now_ms) ? 1 : 0;
+    for (struct input *input = agent->inputs; input != NULL; input = input->next)
+        metrics_set(agent->metrics, input->silent_files, (double)input->silent_count);
 }

@@ -35,6 +35,9 @@ struct survey {
  * memory is short; free() it. */
 struct survey *survey_new(const struct agent *agent, const char *path, size_t files_max);
 
+/* Counts the silent files of each input, and publishes it. It walks all files. */
+void survey_silence(struct agent *agent);
+
 void ranking_add(struct ranking *ranking, struct file *file, double value);
 void ranking_sort(struct ranking *ranking);
 

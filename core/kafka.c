@@ -367,6 +367,12 @@ kafka_check_topic(rd_kafka_t *rk, const char *name, struct buffer *report)
                 report,
                 "  warning: with min.insync.replicas 1 an event may be acknowledged by a broker "
                 "that is lost next\n");
+        char unclean[32];
+        read_setting(rk, name, "unclean.leader.election.enable", unclean, sizeof(unclean));
+        if (strcmp(unclean, "true") == 0)
+            buffer_text(report,
+                        "  warning: with unclean.leader.election.enable a replica that lacks "
+                        "acknowledged events may become the leader: they are lost\n");
     }
     if (found != NULL)
         rd_kafka_metadata_destroy(found);

@@ -63,7 +63,8 @@ const char *kafka_version_trap(int version, enum kafka_role role, size_t *at);
 /* Our advice for errors people meet, NULL when there is none: "is the topic spelt right? …". */
 const char *kafka_advice(rd_kafka_resp_err_t code);
 
-/* For `check`: appends partitions, replicas, min.insync.replicas and what is unwise about them.
+/* For `check`: appends partitions, replicas, min.insync.replicas and what is unwise about them, or
+ * about unclean leader election.
  * False when the topic cannot be used. Waits for the brokers, some seconds at most. */
 bool kafka_check_topic(rd_kafka_t *rk, const char *topic, struct buffer *report) MUST_CHECK;
 

@@ -121,6 +121,7 @@ input_new(struct input **out, struct agent *agent, const struct agent_files_opti
     input->bytes = metrics_series(metrics, METRIC_BYTES, input->name, NULL);
     input->lag_bytes = metrics_series(metrics, METRIC_LAG_BYTES, input->name, NULL);
     input->loss_seconds = METRIC_NONE;
+    input->silent_files = metrics_series(metrics, METRIC_SILENT_FILES, input->name, NULL);
     input->unfinished_bytes = metrics_series(metrics, METRIC_UNFINISHED_BYTES, input->name, NULL);
     input->lag_seconds = metrics_series(metrics, METRIC_LAG_SECONDS, input->name, NULL);
     for (size_t i = 0; i < SHOWN_STATES; i++)
@@ -208,6 +209,7 @@ input_remove(struct agent *agent, struct input *input)
     metrics_remove(agent->metrics, input->lag_seconds);
     metrics_remove(agent->metrics, input->unfinished_bytes);
     metrics_remove(agent->metrics, input->loss_seconds);
+    metrics_remove(agent->metrics, input->silent_files);
     for (size_t i = 0; i < SHOWN_STATES; i++)
         metrics_remove(agent->metrics, input->states[i]);
     input_free(input);
