@@ -251,14 +251,23 @@ link_tick(struct link *link)
         producer_purge(agent->producer, true);
     }
     char text[384] = "";
-    for (size_t i = 0; i < agent->topic_count && text[0] == '\0'; i++) {
+    size_t others = 0; /* than the one that is named */
+    for (size_t i = 0; i < agent->topic_count; i++) {
         const struct topic *topic = agent->topics[i];
         if (topic->reason[0] == '\0' || topic->pause == PAUSE_THROTTLED)
             continue; /* slow is not stopped */
+        if (text[0] != '\0') {
+            others++;
+            continue;
+        }
         int size = snprintf(text, sizeof(text), "'%.100s': %s", topic->name, topic->reason);
         if (size < 0)
             text[0] = '\0';
     }
+    size_t used = strlen(text);
+    if (others > 0 &&
+        snprintf(text + used, sizeof(text) - used, "; and %zu more, see /status", others) < 0)
+        text[used] = '\0';
     health_set(link->health, HEALTH_REMOTE, "topics", text);
 }
 

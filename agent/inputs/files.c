@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,6 +78,25 @@ files_hint(struct agent *agent, const char *path)
 
 /* --- the end of a file --- */
 
+/* The metric's label, for people. */
+static const char *
+why_lost(const char *label)
+{
+    static const char *const words[][2] = {
+        {"deleted", "the file was deleted"},
+        {"truncated", "the file was truncated"},
+        {"shorter", "the file lost its end"},
+        {"vanished", "the file is gone, and no other was found to have its content"},
+        {"held_deleted_max", "deleted files took more room than held_deleted_max allows"},
+        {"compressed", "they are in a compressed file that cannot be unpacked; when it is "
+                       "replaced by a whole one they are read after all"},
+    };
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcmp(words[i][0], label) == 0)
+            return words[i][1];
+    return label;
+}
+
 void
 files_count_lost(struct agent *agent, const struct file *file, uint64_t bytes, const char *reason)
 {
@@ -87,7 +107,7 @@ files_count_lost(struct agent *agent, const struct file *file, uint64_t bytes, c
                 metrics_series(agent->metrics, METRIC_LOST_BYTES, file->input->name, reason, NULL),
                 bytes);
     agent_say(agent, LOG_LEVEL_ERROR, "%llu bytes of '%s' were not shipped and are gone: %s",
-              (unsigned long long)bytes, file->path, reason);
+              (unsigned long long)bytes, file->path, why_lost(reason));
 }
 
 void
@@ -126,8 +146,11 @@ files_changed(struct agent *agent, struct file *file)
     bool shorter = file->fd >= 0 && (uint64_t)about.st_size < file->size;
     if (!shorter && known < file->size)
         file->size = known;
-    agent_say(agent, LOG_LEVEL_INFO, "'%s' was truncated or rewritten at %llu of %llu bytes",
-              file->path, (unsigned long long)file->read, (unsigned long long)file->size);
+    agent_say(agent, LOG_LEVEL_INFO,
+              "'%s' was truncated or rewritten; %llu of its %llu bytes were delivered%s",
+              file->path, (unsigned long long)generation->committed, (unsigned long long)file->size,
+              generation->committed < file->size ? ", the others are looked for in a copy beside it"
+                                                 : "");
     metrics_add(
         agent->metrics,
         metrics_series(agent->metrics, METRIC_GENERATIONS, file->input->name, "truncated", NULL),
