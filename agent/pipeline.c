@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,18 +94,6 @@ pipeline_of(struct agent *agent)
 }
 
 /* --- saying --- */
-
-void
-agent_say(struct agent *agent, enum log_level level, const char *fmt, ...)
-{
-    char text[ERR_TEXT_MAX + 128];
-    va_list arguments;
-    va_start(arguments, fmt);
-    int size = vsnprintf(text, sizeof(text), fmt, arguments);
-    va_end(arguments);
-    if (size > 0)
-        agent->say(agent, level, fmt, text);
-}
 
 static void
 say(struct agent *agent, enum log_level level, const char *site, const char *text)
@@ -511,7 +498,13 @@ allocate(struct pipeline *pipeline, struct err *err)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
         (void)getrlimit(RLIMIT_NOFILE, &files);
+    } else {
+        return err_errno(err, ERR_STOP, errno, "read the limit of open descriptors");
     }
+    if (files.rlim_cur < OPEN_FILES_KEPT) /* the state and the brokers' connections want some */
+        return err_set(err, ERR_STOP, EMFILE,
+                       "only %ju descriptors may be open (ulimit -n): at least %d are needed",
+                       (uintmax_t)files.rlim_cur, OPEN_FILES_KEPT);
     agent->open_max = files.rlim_cur > 2 * OPEN_FILES_KEPT ? files.rlim_cur - OPEN_FILES_KEPT
                                                            : files.rlim_cur / 2;
     struct stat log;

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import subprocess
 import time
 
 import pytest
@@ -321,6 +322,15 @@ def test_more_files_than_descriptors(kafka, topic, logs, make_agent):
     assert len(found) == len(set(found)) == 600
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
     agent.stop()
+
+
+def test_too_few_descriptors_are_refused_in_a_sentence(logs, make_agent):
+    agent = make_agent("127.0.0.1:1", "none", [{"name": "a", "paths": [str(logs / "*.log")]}])
+    agent.write_config()
+    done = subprocess.run(["prlimit", "--nofile=40", binary("tailrace-agent"), "run", "-c",
+                           agent.config_path], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "only 40 descriptors may be open (ulimit -n): at least 64 are needed" in done.stderr
 
 
 def limited(process, files: int):
