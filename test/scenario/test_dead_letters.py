@@ -177,6 +177,33 @@ def test_a_letter_that_was_cut_is_fetched_from_its_old_place(stack, kafka, index
         {identity.decode(): json.loads(value)["padding"] for identity, value in values.items()}
 
 
+def test_replays_into_a_file_leave_its_count_exact(kafka, make_sink, folder):
+    topic = kafka.topic("file", 1, dead_letters=True)
+    broken = (event_key(99), b'{"@timestamp":"2026-11-21T06:12:00.123Z","message":"n 99"')
+    kafka.produce(topic, events(20) + [broken])
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": "docs"}], "")
+    sink.config.pop("elasticsearch")
+    sink.config["sqlite"] = {"path": str(folder / "events.db")}
+    sink.once()
+    assert [each["id"] for each in lines(letters(sink, "list", "--json"))] == [broken[0]]
+    # As if the file had refused these before: one is in it, one is not.
+    producer = kafka.producer()
+    for number, (identity, value) in ((5, events(20)[5]), (500, events(1, first=500)[0])):
+        producer.produce(f"{topic}.dlq", value, identity, headers={
+            "tailrace.reason": "by hand", "tailrace.topic": topic, "tailrace.partition": "0",
+            "tailrace.offset": str(number)})
+    assert producer.flush(30) == 0
+    for words, said in ((("replay",), "3 letters sent back"),
+                        (("replay", "--again", "--reason", "by hand"), "2 letters sent back")):
+        assert said in letters(sink, *words)
+        sink.once()
+        stored = sink.run_verb("search", "--json", "--limit", "100").stdout.splitlines()
+        assert sorted(json.loads(each)["message"] for each in stored) == \
+            sorted(f"n {number}" for number in [*range(20), 500])
+    kept = lines(letters(sink, "list", "--json", "--id", broken[0]))
+    assert len(kept) == 2 and all(each["value"] == broken[1].decode() for each in kept)
+
+
 def test_what_is_wrong_is_said_in_a_sentence(kafka, make_sink, opensearch):
     topic = kafka.topic("plain", 1)
     routes = [{"topic": topic, "index": "nothing"}]
