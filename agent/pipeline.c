@@ -194,8 +194,10 @@ check_clock(struct pipeline *pipeline)
     bool was_wrong = agent->clock_is_wrong;
     agent->clock_is_wrong = wrong;
     health_set(pipeline->health, HEALTH_LOCAL, "clock", text);
-    if (step_ms != 0)
+    if (step_ms != 0) {
         forget_ages(agent);
+        files_clock_was_set(agent);
+    }
     if (step_ms != 0 && !wrong)
         log_warn("the wall clock was set %s by %lld s while running; reading goes on",
                  step_ms < 0 ? "back" : "forth",

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/inputs/file.h"
+#include "agent/inputs/files.h"
 #include "agent/reader.h"
 #include "core/assert.h"
 #include "core/clock.h"
@@ -193,8 +194,9 @@ consider(struct search *search, const struct generation *generation, struct cand
          const char *path)
 {
     struct stat about;
+    bool dated = generation->seen_seconds <= clock_wall_ms() / 1000; /* else the clock was set */
     if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) ||
-        about.st_ctim.tv_sec + CHANGED_BEFORE_SECONDS < generation->seen_seconds)
+        (dated && about.st_ctim.tv_sec + CHANGED_BEFORE_SECONDS < generation->seen_seconds))
         return;
     struct look look = look_from(&about);
     const struct look *known = look_at(search, &look);
@@ -396,7 +398,7 @@ compressed_look(struct agent *agent, struct compressed *compressed, struct gener
     struct candidate best;
     char other[NAME_MAX + 1];
     search->alone = place->alone;
-    if (!find_candidate(search, generation, &best, other))
+    if (!path_answers(agent, generation->path) || !find_candidate(search, generation, &best, other))
         return COMPRESSED_SEARCHING; /* could not look */
     if (best.found) {
         if (compressed->job_count < JOBS_MAX)
@@ -446,7 +448,7 @@ look_again(struct agent *agent, struct search *search, struct generation *genera
     if (now_ms - search->checked_ms < AGAIN_MS || search->path == NULL)
         return;
     search->checked_ms = now_ms;
-    if (stat(search->path, &about) != 0)
+    if (!path_answers(agent, search->path) || stat(search->path, &about) != 0)
         return;
     struct look look = look_from(&about);
     if (same_look(&look, &search->refused))

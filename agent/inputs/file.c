@@ -79,6 +79,7 @@ file_make(struct agent *agent, struct input *input, const char *path, const stru
     file->inode = file->inode_key.inode = (uint64_t)about->st_ino;
     file->size = (uint64_t)about->st_size;
     file->modified_ns = stat_modified_ns(about);
+    file->grown_ms = clock_monotonic_ms();
     if (!enter_tables(agent, file)) {
         free(file->path);
         free(file);
@@ -375,6 +376,7 @@ file_seen(struct agent *agent, struct file *file, const struct stat *about)
     if (size == file->size && modified_ns == file->modified_ns)
         return;
     file->modified_ns = modified_ns;
+    file->grown_ms = clock_monotonic_ms();
     if (size > file->size)
         habit_grew(&file->habit, clock_monotonic_ms());
     account_touch(agent, file);

@@ -19,6 +19,7 @@
 #include "agent/inputs/input.h"
 #include "agent/inputs/match.h"
 #include "agent/inputs/remotes.h"
+#include "agent/inputs/siblings.h"
 #include "agent/inputs/sweep.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
@@ -30,7 +31,11 @@
 #define BLIND_QUIET_MS (24 * 3600 * (int64_t)1000)
 #define BLIND_QUIET_DELETED_MS (15 * 60 * (int64_t)1000)
 #define FORGET_EVERY_MS ((uint64_t)600 * 1000)
+#define FORGET_FIRST_MS                                                                            \
+    ((uint64_t)3600 * 1000)                  /* a clock that is wrong after boot is set by then */
 #define FORGET_AFTER_SECONDS (7 * 24 * 3600) /* lives that nobody has seen */
+/* Lives whose folder is not there: it may be a disk that somebody brings back. */
+#define FORGET_MISSING_SECONDS (35 * 24 * 3600)
 
 /* --- network mounts --- */
 
@@ -226,9 +231,11 @@ consider_release(struct agent *agent, struct file *file)
         return false;
     file_seen(agent, file, &about);
     int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;
+    int64_t watched_ms = (int64_t)(clock_monotonic_ms() - file->grown_ms);
+    int64_t blind_ms = quiet_ms < watched_ms ? quiet_ms : watched_ms; /* the clock may be set */
     if (file->state != FILE_ACTIVE || file->queued || file->first != NULL ||
         (!held_is_whole(file) &&
-         (quiet_ms < RELEASE_QUIET_MS || files_may_be_written(file->fd, quiet_ms, file->deleted))))
+         (quiet_ms < RELEASE_QUIET_MS || files_may_be_written(file->fd, blind_ms, file->deleted))))
         return false;
     struct generation *generation = file->generation;
     if (generation->committed < (uint64_t)about.st_size) {
@@ -256,6 +263,21 @@ consider_release(struct agent *agent, struct file *file)
     return true;
 }
 
+/* The folder that it was in is not there: nobody can look for it. */
+static bool
+folder_is_missing(const struct agent *agent, const struct generation *generation)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(generation->path, '/');
+    size_t size = slash == NULL ? sizeof(folder) : (size_t)(slash - generation->path);
+    struct stat about;
+    if (size >= sizeof(folder) || !path_answers(agent, generation->path))
+        return false;
+    memcpy(folder, generation->path, size);
+    folder[size] = '\0';
+    return size > 0 && stat(folder, &about) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 /* Age alone proves nothing: a file that nobody wrote to for a month may be found in a moment. */
 static void
 forget_old(struct agent *agent)
@@ -263,10 +285,23 @@ forget_old(struct agent *agent)
     int64_t now = clock_wall_ms() / 1000;
     for (struct generation *at = agent->catalog.first, *next; at != NULL; at = next) {
         next = at->next;
-        if (at->file == NULL && now - at->seen_seconds > FORGET_AFTER_SECONDS &&
-            (at->searched || input_named(agent, at->input) == NULL))
+        int64_t age = now - at->seen_seconds;
+        if (at->file != NULL || age <= FORGET_AFTER_SECONDS)
+            continue;
+        struct input *input = input_named(agent, at->input);
+        bool missing = input != NULL && !at->searched && age > FORGET_MISSING_SECONDS &&
+                       folder_is_missing(agent, at);
+        if (missing)
+            siblings_give_up(agent, at, input); /* what was not read of it is said, and counted */
+        if (at->searched || input == NULL)
             forget(agent, at);
     }
+}
+
+void
+files_clock_was_set(struct agent *agent)
+{
+    agent->forget_at_ms = clock_monotonic_ms() + (uint64_t)FORGET_AFTER_SECONDS * 1000;
 }
 
 /* --- about once a second --- */
@@ -344,6 +379,8 @@ files_tick(struct agent *agent)
             input_publish(agent, input, now_ms);
     }
     held_tick(agent);
+    if (agent->forget_at_ms == 0)
+        agent->forget_at_ms = now_ms + FORGET_FIRST_MS;
     if (!agent->clock_is_wrong && now_ms >= agent->forget_at_ms) {
         forget_old(agent);
         agent->forget_at_ms = now_ms + FORGET_EVERY_MS;

@@ -36,6 +36,9 @@ void files_settled(struct agent *agent, struct file *file); /* no batch of it is
 void files_count_lost(struct agent *agent, const struct file *file, uint64_t bytes,
                       const char *reason);
 
+/* The wall clock was set: ages by it may be wrong, no life is forgotten for its age for a while. */
+void files_clock_was_set(struct agent *agent);
+
 void files_done(struct agent *agent); /* closes and frees all */
 
 #endif

@@ -466,10 +466,26 @@ held_finds(struct agent *agent, struct generation *generation, struct input *inp
 
 /* --- for others --- */
 
+/* It may have been deleted since the last look at its folder. */
+static void
+look_once_more(struct agent *agent, struct file *file)
+{
+    struct stat about;
+    if (!file->listed || file->fd < 0 || file->state != FILE_ACTIVE ||
+        fstat(file->fd, &about) != 0 || about.st_nlink > 0)
+        return;
+    file_unlist(agent, file);
+    held_look(agent, file);
+}
+
 void
 held_save_all(struct agent *agent)
 {
     struct held_files *files = agent->held_files;
+    for (struct file *file = agent->busy, *next; file != NULL; file = next) {
+        next = file->busy_next;
+        look_once_more(agent, file);
+    }
     files->saving = true; /* a stop, unlike a restart, empties the service manager's store */
 }
 

@@ -7,7 +7,7 @@
  * of a hung one is not waited for, neither then nor at the stop. Files of such mounts are open
  * only while they are read. What remains: a mount that dies in the milliseconds between its
  * answer and the loop's call, or while a file of it is read; a link on a local file system to a
- * mount that hangs, before the file is known; compressed siblings that are looked for; and a FUSE
+ * mount that hangs, before the file is known; a compressed sibling while it is unpacked; and a FUSE
  * daemon that took the question and never answers: the kernel lets no process end before.
  *
  * inotify tells nothing of what other hosts write there: all files of such mounts are swept. */

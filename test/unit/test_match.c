@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -1089,6 +1090,52 @@ missing_folder_at_the_start_says_nothing(void **unused)
 /* --- zeros --- */
 
 static void
+forget_aged(unsigned days)
+{
+    for (struct generation *at = world.agent->catalog.first; at != NULL; at = at->next)
+        at->seen_seconds = time(NULL) - (int64_t)days * 24 * 3600;
+    world.agent->forget_at_ms = 1;
+    files_tick(world.agent);
+}
+
+static void
+life_whose_folder_stays_missing_is_forgotten_after_weeks(void **unused)
+{
+    (void)unused;
+    char away[80];
+    (void)known("a.log", 50);
+    stop(false);
+    (void)snprintf(away, sizeof(away), "%s/away", world.folder);
+    assert_int_equal(rename(path_of(""), away), 0);
+    start();
+    look();
+    forget_aged(30);
+    assert_int_equal(world.agent->catalog.count, 1);
+    forget_aged(36);
+    assert_int_equal(world.agent->catalog.count, 0);
+    assert_int_equal(world.agent->lost_total, 0);
+}
+
+static void
+no_life_is_forgotten_for_its_age_soon_after_the_clock_was_set(void **unused)
+{
+    (void)unused;
+    (void)known("a.log", 50);
+    stop(false);
+    assert_int_equal(unlink(path_of("a.log")), 0);
+    start();
+    look();
+    forget_aged(6);
+    assert_int_equal(world.agent->catalog.count, 1);
+    world.agent->catalog.first->seen_seconds -= (int64_t)30 * 24 * 3600;
+    files_clock_was_set(world.agent);
+    files_tick(world.agent);
+    assert_int_equal(world.agent->catalog.count, 1);
+    forget_aged(8);
+    assert_int_equal(world.agent->catalog.count, 0);
+}
+
+static void
 zeros_of_a_writer_that_does_not_append_are_passed_over(void **unused)
 {
     (void)unused;
@@ -1172,6 +1219,10 @@ main(void)
             old_file_with_start_at_end_is_read_from_its_end_when_it_grows, setup, teardown),
         cmocka_unit_test_setup_teardown(vanished_mount_is_no_deletion, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_folder_at_the_start_says_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(life_whose_folder_stays_missing_is_forgotten_after_weeks,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            no_life_is_forgotten_for_its_age_soon_after_the_clock_was_set, setup, teardown),
         cmocka_unit_test_setup_teardown(zeros_of_a_writer_that_does_not_append_are_passed_over,
                                         setup, teardown),
     };
