@@ -175,8 +175,8 @@ struct file {
         uint64_t device, inode;
     } inode_key;
     bool in_path_table, in_inode_table;
-    uint64_t held_since_ms;           /* of SUSPENDED */
-    uint64_t grown_ms;                /* when we saw last that it was written */
+    uint64_t held_since_ms; /* of SUSPENDED */
+    uint64_t grown_ms;      /* when we saw last that it was written */
     struct habit habit;
     const struct rotation *rotation; /* it was rotated away from that path at `moved_ms` */
     uint64_t moved_ms;

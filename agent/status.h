@@ -6,8 +6,8 @@
 #include "agent/agent.h"
 #include "agent/survey.h"
 
-/* `waits`: why the agent is not ready, a reason a line; "" when it is. JSON; `path` NULL: all, with at most STATUS_FILES_MAX files, the failed and those that lag most
- * first. */
+/* JSON; `path` NULL: all, with at most STATUS_FILES_MAX files, the failed and those that lag most
+ * first. `waits`: why the agent is not ready, a reason a line; "" when it is. */
 #define STATUS_FILES_MAX SURVEY_FILES_MAX
 void status_json(struct agent *agent, const char *path, const char *kafka_reason, const char *waits,
                  struct buffer *out);

@@ -403,7 +403,7 @@ hangs(const struct file *file)
     return file->remote != NULL && file->remote->hung;
 }
 
-/* Files that are not busy are shipped: account.h. Those of a mount that hangs are not waited for. */
+/* Files that are not busy are shipped: account.h. Those of a mount that hangs are left out. */
 bool
 files_all_done(struct agent *agent)
 {
