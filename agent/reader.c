@@ -393,6 +393,8 @@ read_chunk(struct agent *agent, struct file *file, struct chunk *chunk, size_t *
         want = agent->read_size;
     char *start = agent->read_buffer + TAIL_SIZE_MAX - overlap;
     ssize_t got = pread(file->fd, start, overlap + want, (off_t)(file->read - overlap));
+    if (got >= 0 && (size_t)got < overlap) /* cut short, or is the file? */
+        got = content_read(file->fd, start, overlap, file->read - overlap);
     if (got < 0) {
         (void)err_errno(err, ERR_RETRY, errno, "read '%.300s'", file->path);
         return READ_FAILED;
@@ -477,8 +479,13 @@ pass_zeros(struct agent *agent, struct file *file, bool *passed, struct err *err
 {
     char first;
     *passed = true;
-    if (file->read > 0 || pread(file->fd, &first, 1, 0) != 1 || first != '\0')
+    ssize_t had = file->read > 0 ? 0 : content_read(file->fd, &first, 1, 0);
+    if (had == 0 || (had > 0 && first != '\0'))
         return READ_MORE;
+    if (had < 0) {
+        (void)err_errno(err, ERR_RETRY, errno, "read '%.300s'", file->path);
+        return READ_FAILED;
+    }
     *passed = false;
     off_t data = lseek(file->fd, (off_t)file->scanned, SEEK_DATA);
     if (data > 0 && (uint64_t)data > file->scanned)

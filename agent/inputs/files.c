@@ -322,6 +322,9 @@ write_progress(struct agent *agent, struct file *file)
     }
     if (was_empty && generation->head_size > 0)
         reader_put_start(agent, file);
+    else if (!generation->start_known[0] && generation->head_size >= START_SIZE_LONG &&
+             file->fd >= 0) /* it was shorter at its birth, or could not be read */
+        generation_know_start(&agent->catalog, generation, file->fd);
     if (!generation->changed)
         return;
     generation->changed = false;

@@ -424,6 +424,22 @@ copy_before_the_truncation_is_held_back_and_then_carries_the_life_on(void **unus
 }
 
 static void
+copy_of_a_file_that_was_born_short_is_held_back(void **unused)
+{
+    (void)unused;
+    FILE *file = fopen(path_of("a.log"), "a");
+    assert_non_null(file);
+    assert_true(fputs("half a line of thirty bytes, n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    look();
+    append("a.log", "a", 0, 50);
+    ack("a.log");
+    copy("a.log", "a.log.1", 3000);
+    look();
+    assert_suspended("a.log.1");
+}
+
+static void
 copy_that_is_held_back_is_found_again_after_a_kill(void **unused)
 {
     (void)unused;
@@ -1167,6 +1183,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             copy_before_the_truncation_is_held_back_and_then_carries_the_life_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(copy_of_a_file_that_was_born_short_is_held_back, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(copy_that_is_held_back_is_found_again_after_a_kill, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(copy_in_the_making_is_still_held_back_after_a_kill, setup,
