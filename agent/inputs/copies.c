@@ -9,6 +9,7 @@
 #include "agent/inputs/account.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
+#include "agent/inputs/held.h"
 #include "agent/reader.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
@@ -302,10 +303,12 @@ copies_go_on(struct agent *agent, struct file *file, const char *path)
         same = BELONGS_NO;
     if (same != BELONGS_NO)
         file->round = agent->round;
-    if (same == BELONGS_YES)
+    if (same == BELONGS_YES) {
+        held_leave(agent, file); /* what was kept of it is not wanted any more */
         file_replace(agent, file, &about, fd);
-    else if (fd >= 0)
+    } else if (fd >= 0) {
         (void)close(fd);
+    }
     return same;
 }
 

@@ -263,7 +263,6 @@ file_replace(struct agent *agent, struct file *file, const struct stat *about, i
     ASSERT(file->state == FILE_ACTIVE);
     ASSERT(file->fd >= 0);
 
-    held_leave(agent, file);
     (void)close(file->fd);
     file->fd = fd;
     leave_inode_table(agent, file);
