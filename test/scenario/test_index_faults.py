@@ -153,7 +153,7 @@ def test_a_body_that_is_too_large_is_halved(kafka, tight, make_sink):
     kafka.stack.alter_topic_config(kafka.name, f"{topic}.dlq", {"max.message.bytes": 4_000_000})
     kafka.produce(topic, records[:600] + [huge] + records[600:])
     sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
-                     index.url, bulk={"size": "5MiB", "interval": "500ms"})
+                     index.url, bulk={"size": "5MiB", "interval": "500ms", "memory": "32MiB"})
     with Watch(sink):
         sink.start()
         index.wait_count(1200, 90, sink.check_alive, lambda: sink.tail())
