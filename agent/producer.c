@@ -448,8 +448,11 @@ serve_log(struct producer *producer, rd_kafka_event_t *event)
     const char *facility;
     const char *text;
     int level;
-    if (rd_kafka_event_log(event, &facility, &text, &level) == 0 &&
-        strstr(text, SASL_ERROR) == NULL) /* said with its error event */
+    if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
+        return;
+    /* A lost connection that is an error comes as an error event with the same words, too. */
+    bool twice = strstr(text, SASL_ERROR) != NULL || (level <= 3 && strcmp(facility, "FAIL") == 0);
+    if (!twice)
         producer->events.said(producer->events.context,
                               level <= 4 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, text);
 }
