@@ -709,6 +709,7 @@ pipeline_free(struct pipeline *pipeline)
     if (pipeline == NULL)
         return;
     struct agent *agent = &pipeline->agent;
+    ask_close(pipeline->ask);
     http_free(pipeline->http); /* first: its handlers ask the loop */
     ask_free(pipeline->ask);
     (void)sd_event_source_disable_unref(pipeline->work);

@@ -28,6 +28,7 @@ struct ask {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     enum ask_state state;
+    bool closed;
     char question[QUESTION_MAX];
     struct buffer answer; /* the loop's while SERVING or ABANDONED, else under the lock */
 };
@@ -68,6 +69,17 @@ ask_free(struct ask *ask)
     free(ask);
 }
 
+void
+ask_close(struct ask *ask)
+{
+    if (ask == NULL)
+        return;
+    (void)pthread_mutex_lock(&ask->lock);
+    ask->closed = true;
+    (void)pthread_cond_broadcast(&ask->changed);
+    (void)pthread_mutex_unlock(&ask->lock);
+}
+
 int
 ask_fd(const struct ask *ask)
 {
@@ -98,14 +110,14 @@ ask_serve(struct ask *ask, ask_answer *answer, void *context)
     (void)pthread_mutex_unlock(&ask->lock);
 }
 
-/* The lock is held. False when the state is not `wanted` before the deadline. */
+/* The lock is held. False when the state is not `wanted` before the deadline, or the end. */
 static bool
 wait_for(struct ask *ask, enum ask_state wanted, const struct timespec *deadline)
 {
-    while (ask->state != wanted)
+    while (ask->state != wanted && !ask->closed)
         if (pthread_cond_timedwait(&ask->changed, &ask->lock, deadline) == ETIMEDOUT)
-            return ask->state == wanted;
-    return true;
+            break;
+    return ask->state == wanted;
 }
 
 bool
@@ -141,7 +153,10 @@ ask_loop(struct ask *ask, const char *question, struct buffer *out, struct err *
             ask->state = ASK_ABANDONED;
         (void)pthread_cond_broadcast(&ask->changed);
     }
+    bool closed = ask->closed;
     (void)pthread_mutex_unlock(&ask->lock);
+    if (!done && closed)
+        return err_set(err, ERR_RETRY, 0, "the program is stopping");
     if (!whole || out->failed)
         return err_set(err, ERR_REJECT, 0, "the answer is too large, or memory is short");
     return done || err_set(err, ERR_RETRY, 0,

@@ -17,6 +17,9 @@ typedef void ask_answer(void *context, const char *question, struct buffer *out)
 bool ask_new(struct ask **out, struct err *err) MUST_CHECK;
 void ask_free(struct ask *ask); /* after the HTTP endpoint has stopped; NULL is fine */
 
+/* The loop has ended: nobody waits for it any more, so that the endpoint stops at once. */
+void ask_close(struct ask *ask); /* NULL is fine */
+
 int ask_fd(const struct ask *ask); /* readable when a question waits: for the loop's poll */
 /* The loop; returns at once when nobody asks. */
 void ask_serve(struct ask *ask, ask_answer *answer, void *context);

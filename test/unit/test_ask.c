@@ -196,6 +196,22 @@ an_answer_that_does_not_fit_is_an_error_not_a_part(void **state)
     ask_free(slow.ask);
 }
 
+static void
+nobody_waits_for_a_loop_that_has_ended(void **unused)
+{
+    (void)unused;
+    struct ask *ask = make();
+    struct buffer out;
+    struct err err;
+    buffer_init(&out, 64);
+    ask_close(ask);
+    assert_false(ask_loop(ask, "anything", &out, &err));
+    assert_int_equal(err.action, ERR_RETRY);
+    assert_string_equal(err.text, "the program is stopping");
+    buffer_done(&out);
+    ask_free(ask);
+}
+
 int
 main(void)
 {
@@ -204,6 +220,7 @@ main(void)
         cmocka_unit_test(a_loop_with_no_question_goes_on_at_once),
         cmocka_unit_test(a_stuck_loop_costs_the_asker_a_bounded_wait),
         cmocka_unit_test(a_late_answer_is_not_given_to_the_next_question),
+        cmocka_unit_test(nobody_waits_for_a_loop_that_has_ended),
         cmocka_unit_test(an_answer_that_does_not_fit_is_an_error_not_a_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
