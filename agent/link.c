@@ -101,7 +101,7 @@ producer_reached(void *context, const char *reason)
     }
     bool login = reason != NULL && strstr(text, "login is refused") != NULL;
     if (reason != NULL && (link->reason[0] == '\0' || (login && strcmp(link->reason, text) != 0)))
-        agent_say(link->agent, LOG_LEVEL_WARN, "kafka: %s; the files wait", text);
+        agent_say(link->agent, LOG_LEVEL_WARN, "kafka: the files wait: %s", text);
     if (reason == NULL && link->reason[0] != '\0')
         agent_say(link->agent, LOG_LEVEL_INFO, "kafka: reached again");
     memcpy(link->reason, text, sizeof(text));

@@ -356,8 +356,12 @@ tell_topic(struct producer *producer, const struct rd_kafka_metadata_topic *topi
 
 /* That nobody lets us in is the reason, as long as nobody did. */
 static void
-tell_away(struct producer *producer, const char *reason)
+tell_away(struct producer *producer, rd_kafka_resp_err_t error, const char *reason)
 {
+    char text[256];
+    const char *advice = kafka_advice(error);
+    if (advice != NULL && snprintf(text, sizeof(text), "%s; %s", reason, advice) > 0)
+        reason = text;
     producer->events.reached(producer->events.context,
                              producer->refused[0] != '\0' ? producer->refused : reason);
 }
@@ -375,7 +379,7 @@ tell_look(struct producer *producer)
     if (!fresh)
         return;
     if (found == NULL) {
-        tell_away(producer, rd_kafka_err2str(error));
+        tell_away(producer, error, rd_kafka_err2str(error));
         return;
     }
     producer->refused[0] = '\0';
@@ -435,7 +439,7 @@ serve_error(struct producer *producer, rd_kafka_event_t *event)
         return;
     }
     if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-        tell_away(producer, text);
+        tell_away(producer, error, text);
         producer_look(producer);
         return;
     }
