@@ -5,15 +5,15 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from directory import Directory
+from embedded import EmbeddedBroker, read_topic
 from programs import Agent, binary, clean_environment
 
 PARTITIONS = 4
@@ -29,30 +29,18 @@ class Rig:
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="tailrace-model-"))
-        self.broker = subprocess.Popen(
-            [binary("tailrace-local-broker"), "--topic", f"model:{PARTITIONS}"],
-            stdout=subprocess.PIPE, text=True)
-        self.servers = self.broker.stdout.readline().strip()
-        self.consumer = Consumer({
-            "bootstrap.servers": self.servers, "group.id": "model", "enable.auto.commit": False,
-            "log_level": 0, "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10})
-        self.places = [TopicPartition("model", number, 0) for number in range(PARTITIONS)]
-        self.consumer.assign(self.places)
+        self.broker = EmbeddedBroker(f"model:{PARTITIONS}")
+        self.servers = self.broker.servers
+        self.consumer = read_topic(self.servers, "model", PARTITIONS)
+        self.places = [TopicPartition("model", number) for number in range(PARTITIONS)]
         self.next = [0] * PARTITIONS
         self.runs = 0
 
     def close(self) -> None:
-        self.thaw()
+        self.broker.thaw()
         self.consumer.close()
-        self.broker.terminate()
-        self.broker.wait()
+        self.broker.end()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def freeze(self) -> None:
-        self.broker.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self.broker.send_signal(signal.SIGCONT)
 
     def take(self, seconds: float) -> list[tuple[str, dict[str, Any]]]:
         found = []
@@ -125,7 +113,7 @@ class Run:
             raise Finding(f"{finding}{self.story()}") from None
         finally:
             self.agent.end()
-            self.rig.thaw()
+            self.rig.broker.thaw()
             self.directory.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -199,14 +187,14 @@ class Run:
         self.directory.excuse_at_death(clean)
 
     def away(self) -> bool:
-        text = Path(f"/proc/{self.rig.broker.pid}/stat").read_text()
+        text = Path(f"/proc/{self.rig.broker.process.pid}/stat").read_text()
         return text.rsplit(")", 1)[1].split()[0] == "T"
 
     def do_away(self) -> None:
-        self.rig.freeze()
+        self.rig.broker.freeze()
 
     def do_back(self) -> None:
-        self.rig.thaw()
+        self.rig.broker.thaw()
 
     def do_pause(self, milliseconds: int) -> None:
         time.sleep(milliseconds / 1000)

@@ -2,13 +2,12 @@
 """What the agent says of itself: explain, lag, habits, the summary of `once`."""
 
 import os
-import subprocess
 import time
 
 import pytest
 
+from embedded import EmbeddedBroker
 from inputs import append
-from programs import binary
 from wait import stays, wait_for
 
 EVENTS = "tailrace_agent_events_total"
@@ -16,11 +15,8 @@ EVENTS = "tailrace_agent_events_total"
 
 @pytest.fixture
 def servers():
-    broker = subprocess.Popen([binary("tailrace-local-broker"), "--topic", "self:2"],
-                              stdout=subprocess.PIPE, text=True)
-    yield broker.stdout.readline().strip()
-    broker.terminate()
-    broker.wait()
+    with EmbeddedBroker("self:2") as broker:
+        yield broker.servers
 
 
 def test_explain_says_why_of_every_kind_of_path(servers, logs, make_agent):

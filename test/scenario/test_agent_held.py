@@ -7,14 +7,13 @@ import gzip
 import json
 import os
 import random
-import signal
 import socket
 import subprocess
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
+from embedded import EmbeddedBroker, read_topic
 from inputs import append
 from oracle import Tally, digest, numbered_line
 from programs import Agent, binary
@@ -25,30 +24,16 @@ PARTITIONS = 8
 KILLS = int(os.environ.get("TAILRACE_KILLS") or 3)
 
 
-class Mock:
-    """The embedded broker, which can be stopped: then nothing is acknowledged."""
+class Mock(EmbeddedBroker):
+    """It remembers what came."""
 
     def __init__(self):
-        self.process = subprocess.Popen(
-            [binary("tailrace-local-broker"), "--topic", f"held:{PARTITIONS}"],
-            stdout=subprocess.PIPE, text=True)
-        self.servers = self.process.stdout.readline().strip()
-        self.consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "held",
-                                  "enable.auto.commit": False, "log_level": 0,
-                                  "fetch.wait.max.ms": 10})
-        self.consumer.assign([TopicPartition("held", number, 0) for number in range(PARTITIONS)])
+        super().__init__(f"held:{PARTITIONS}")
+        self.consumer = read_topic(self.servers, "held", PARTITIONS)
         self.found = []
 
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
-
     def end(self):
-        self.go_on()
-        self.process.terminate()
-        self.process.wait()
+        super().end()
         self.consumer.close()
 
     def events(self):
@@ -175,7 +160,7 @@ def unread(mock, agent, path, lines, first=500, more=3000, away=True):
     if away:
         go_away(mock, agent)
     else:
-        mock.pause()
+        mock.freeze()
     size = path.stat().st_size
     lines.put(path, more)
     behind(agent, path, path.stat().st_size - size)
@@ -207,7 +192,7 @@ def test_deleted_files_are_finished_whenever_the_agent_is_killed(start, mock, lo
     for path in paths:
         lines.put(path, 100)
     shipped(agent, 300)
-    mock.pause()
+    mock.freeze()
     for path in paths:
         lines.put(path, 2000)
     for path in paths:
@@ -218,9 +203,9 @@ def test_deleted_files_are_finished_whenever_the_agent_is_killed(start, mock, lo
     for _ in range(KILLS):
         agent.kill()
         agent.start(wait="no")
-        mock.go_on() if chance.random() < 0.5 else mock.pause()
+        mock.thaw() if chance.random() < 0.5 else mock.freeze()
         time.sleep(chance.random() * 0.8)
-    mock.go_on()
+    mock.thaw()
     agent.wait_page("/healthz")
     settled(mock, lines)
     assert agent.metric(LOST) == 0
@@ -362,7 +347,7 @@ def test_a_service_manager_keeps_deleted_files_open(start, mock, logs, lines, fo
         manager.start(agent)
         held_as(agent, path, "the service manager")
         writer.write(b"\n".join(lines.make(200)) + b"\n")
-        mock.go_on()
+        mock.thaw()
         settled(mock, lines)
         assert manager.store, "it may still be written to"
     wait_for("the store to be emptied", lambda: manager.serve() and not manager.store, 20)
@@ -429,10 +414,10 @@ def test_unpacking_goes_on_after_any_kill(start, mock, logs, lines, seed):
     agent.config["kafka"]["bootstrap_servers"] = mock.servers
     for _ in range(KILLS):
         agent.start(wait="no")
-        mock.go_on() if chance.random() < 0.5 else mock.pause()
+        mock.thaw() if chance.random() < 0.5 else mock.freeze()
         time.sleep(chance.random() * 1.5)
         agent.kill()
-    mock.go_on()
+    mock.thaw()
     agent.start()
     settled(mock, lines)
     assert agent.metric(LOST) == 0

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from embedded import EmbeddedBroker
 from inputs import append
-from programs import binary
 from wait import stays, wait_for
 
 FILES = int(os.environ.get("TAILRACE_FILES") or 100_000)
@@ -44,11 +44,8 @@ int inotify_add_watch(int fd, const char *path, uint32_t mask)
 
 @pytest.fixture
 def servers():
-    broker = subprocess.Popen([binary("tailrace-local-broker"), "--topic", "scale:8"],
-                              stdout=subprocess.PIPE, text=True)
-    yield broker.stdout.readline().strip()
-    broker.terminate()
-    broker.wait()
+    with EmbeddedBroker("scale:8") as broker:
+        yield broker.servers
 
 
 def write_all(folder: Path, count: int, text: str, step: int = 1) -> None:
