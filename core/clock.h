@@ -13,8 +13,8 @@
 uint64_t clock_monotonic_ms(void);
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_thread_ns(void); /* processor time of the calling thread */
-int64_t clock_wall_ms(void); /* since 1970-01-01 UTC */
-int64_t clock_boot_ms(void); /* since boot; goes on while the host sleeps */
+int64_t clock_wall_ms(void);    /* since 1970-01-01 UTC */
+int64_t clock_boot_ms(void);    /* since boot; goes on while the host sleeps */
 
 /* Writes CLOCK_TEXT_SIZE bytes and no terminator. Years outside 0000..9999 are clamped. */
 void clock_format_utc(int64_t wall_ms, char out[CLOCK_TEXT_SIZE]);

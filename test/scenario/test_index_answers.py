@@ -158,7 +158,8 @@ CASES = [
         2, 429, "cluster_block_exception", "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk usage "
         "exceeded flood-stage watermark, index has read-only-allow-delete block];")),
     Case("read only", all_refused(
-        2, 403, "cluster_block_exception", "index [x] blocked by: [FORBIDDEN/12/index read-only];")),
+        2, 403, "cluster_block_exception",
+        "index [x] blocked by: [FORBIDDEN/12/index read-only];")),
     Case("index missing", all_refused(
         2, 404, "index_not_found_exception", "no such index [x] and [require_alias] request flag")),
     Case("index missing, whole request", whole(2, refusal(
@@ -176,7 +177,8 @@ CASES = [
         2, 400, "validation_exception", "Validation Failed: 1: this action would add [2] shards, "
         "but this cluster currently has [1000]/[1000] maximum normal shards open;")),
     Case("primary away", all_refused(
-        2, 503, "unavailable_shards_exception", "[x][0] primary shard is not active Timeout: [1m]")),
+        2, 503, "unavailable_shards_exception",
+        "[x][0] primary shard is not active Timeout: [1m]")),
     Case("no permission", whole(2, refusal(
         403, "security_exception", "action [indices:data/write/bulk] is unauthorized"))),
     Case("no permission for the items", all_refused(

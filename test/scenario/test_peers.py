@@ -17,7 +17,8 @@ Fluent Bit: rotate_link, symlink_target_rotation test_symlink_target_rotation
 Fluent Bit: multi_file_rapid_rotation            test_rapid_rotation_of_three_files
 Fluent Bit: delete_and_recreate                  test_delete_and_recreate
 Fluent Bit: permissions restored                 test_permissions_restored
-Fluent Bit: partial_line_across_restart          test_a_partial_last_line_is_completed_after_a_restart
+Fluent Bit: partial_line_across_restart
+                                            test_a_partial_last_line_is_completed_after_a_restart
 Fluent Bit: skip/truncate_long_lines             test_lines_of_every_size, test_agent_files.py
 Fluent Bit: exclude_path, ignore_older, db       test_agent_files.py, test_agent_life.py
 Fluent Bit, Alloy: gzip rotation                 test_rapid_rotation_of_three_files, test_logrotate

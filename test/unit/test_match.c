@@ -368,11 +368,9 @@ file_renamed_out_of_the_globs_while_stopped_is_found(void **unused)
     start();
     look();
     assert_other_life(id, "a.log");
-    const struct file *rotated = NULL;
-    for (const struct file *at = world.agent->files; at != NULL; at = at->next)
-        if (!at->listed)
-            rotated = at;
-    assert_non_null(rotated);
+    const struct file *rotated = world.agent->files;
+    while (rotated->listed)
+        rotated = rotated->next;
     assert_int_equal(rotated->generation->id.random, id.random);
     assert_int_equal(rotated->size, 5700);
     assert_int_equal(world.agent->lost_total, 0);
@@ -612,10 +610,7 @@ copy_out_of_the_globs_is_found_and_not_shipped_again_by_the_next_rotation(void *
     look();
     assert_count("copied", 1);
     assert_int_equal(world.agent->lost_total, 0);
-    struct generation *generation = NULL;
-    for (struct generation *at = world.agent->catalog.first; at != NULL; at = at->next)
-        if (at->id.random == id.random)
-            generation = at;
+    struct generation *generation = catalog_find(&world.agent->catalog, id);
     assert_non_null(generation);
     read_to(generation->file, 5500, true);
     append("a.log", "b", 0, 30);
@@ -1171,78 +1166,73 @@ zeros_of_a_writer_that_does_not_append_are_passed_over(void **unused)
     assert_int_equal(file->read, 10000000);
 }
 
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(
+        renamed_file_goes_on_in_and_out_of_the_globs_also_after_a_restart, setup, teardown),
+    cmocka_unit_test_setup_teardown(file_renamed_out_of_the_globs_while_stopped_is_found, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(copy_after_the_truncation_carries_the_life_on, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        copy_before_the_truncation_is_held_back_and_then_carries_the_life_on, setup, teardown),
+    cmocka_unit_test_setup_teardown(copy_of_a_file_that_was_born_short_is_held_back, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(copy_that_is_held_back_is_found_again_after_a_kill, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(copy_in_the_making_is_still_held_back_after_a_kill, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(
+        copy_shorter_than_what_was_read_goes_back_to_its_last_checkpoint, setup, teardown),
+    cmocka_unit_test_setup_teardown(banner_alone_makes_no_copy_of_a_shorter_file, setup, teardown),
+    cmocka_unit_test_setup_teardown(rotations_without_an_acknowledgement_are_all_found, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(copy_goes_on_at_once_with_what_is_under_way, setup, teardown),
+    cmocka_unit_test_setup_teardown(shorter_copy_waits_for_the_answers, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        copy_out_of_the_globs_is_found_and_not_shipped_again_by_the_next_rotation, setup, teardown),
+    cmocka_unit_test_setup_teardown(bytes_that_no_copy_has_are_lost, setup, teardown),
+    cmocka_unit_test_setup_teardown(end_that_is_cut_off_unread_is_lost, setup, teardown),
+    cmocka_unit_test_setup_teardown(truncated_and_grown_past_what_was_read_is_noticed, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(file_rewritten_to_its_very_size_is_noticed, setup, teardown),
+    cmocka_unit_test_setup_teardown(files_with_the_same_banner_are_files_of_their_own, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(of_equal_new_files_one_begins_and_a_truncation_moves_it, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(successor_of_a_renamed_file_is_not_held_back_for_its_banner,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(copy_under_the_name_of_an_older_one_is_held_back, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(copy_of_its_own_makes_no_loss_of_its_original, setup, teardown),
+    cmocka_unit_test_setup_teardown(file_seen_empty_is_held_back_when_its_first_bytes_are_a_copys,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(suspended_file_that_is_deleted_is_read, setup, teardown),
+    cmocka_unit_test_setup_teardown(file_replaced_by_a_longer_copy_goes_on, setup, teardown),
+    cmocka_unit_test_setup_teardown(
+        copy_that_replaced_a_file_and_was_renamed_at_once_carries_the_life_on, setup, teardown),
+    cmocka_unit_test_setup_teardown(life_begun_by_a_truncation_is_read_wherever_its_file_was_moved,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(inode_that_is_given_away_says_nothing, setup, teardown),
+    cmocka_unit_test_setup_teardown(two_paths_of_one_inode_are_one_file, setup, teardown),
+    cmocka_unit_test_setup_teardown(link_that_is_turned_is_a_rotation, setup, teardown),
+    cmocka_unit_test_setup_teardown(file_that_lost_its_end_with_the_power_goes_back, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(file_shorter_after_a_power_cut_goes_back, setup, teardown),
+    cmocka_unit_test_setup_teardown(file_begun_anew_is_a_new_life_also_after_a_power_cut, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(old_file_with_start_at_end_is_read_from_its_end_when_it_grows,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(vanished_mount_is_no_deletion, setup, teardown),
+    cmocka_unit_test_setup_teardown(missing_folder_at_the_start_says_nothing, setup, teardown),
+    cmocka_unit_test_setup_teardown(life_whose_folder_stays_missing_is_forgotten_after_weeks, setup,
+                                    teardown),
+    cmocka_unit_test_setup_teardown(no_life_is_forgotten_for_its_age_soon_after_the_clock_was_set,
+                                    setup, teardown),
+    cmocka_unit_test_setup_teardown(zeros_of_a_writer_that_does_not_append_are_passed_over, setup,
+                                    teardown),
+};
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(
-            renamed_file_goes_on_in_and_out_of_the_globs_also_after_a_restart, setup, teardown),
-        cmocka_unit_test_setup_teardown(file_renamed_out_of_the_globs_while_stopped_is_found, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(copy_after_the_truncation_carries_the_life_on, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(
-            copy_before_the_truncation_is_held_back_and_then_carries_the_life_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(copy_of_a_file_that_was_born_short_is_held_back, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(copy_that_is_held_back_is_found_again_after_a_kill, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(copy_in_the_making_is_still_held_back_after_a_kill, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(
-            copy_shorter_than_what_was_read_goes_back_to_its_last_checkpoint, setup, teardown),
-        cmocka_unit_test_setup_teardown(banner_alone_makes_no_copy_of_a_shorter_file, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(rotations_without_an_acknowledgement_are_all_found, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(copy_goes_on_at_once_with_what_is_under_way, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(shorter_copy_waits_for_the_answers, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            copy_out_of_the_globs_is_found_and_not_shipped_again_by_the_next_rotation, setup,
-            teardown),
-        cmocka_unit_test_setup_teardown(bytes_that_no_copy_has_are_lost, setup, teardown),
-        cmocka_unit_test_setup_teardown(end_that_is_cut_off_unread_is_lost, setup, teardown),
-        cmocka_unit_test_setup_teardown(truncated_and_grown_past_what_was_read_is_noticed, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(file_rewritten_to_its_very_size_is_noticed, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(files_with_the_same_banner_are_files_of_their_own, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(of_equal_new_files_one_begins_and_a_truncation_moves_it,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(successor_of_a_renamed_file_is_not_held_back_for_its_banner,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(copy_under_the_name_of_an_older_one_is_held_back, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(copy_of_its_own_makes_no_loss_of_its_original, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(
-            file_seen_empty_is_held_back_when_its_first_bytes_are_a_copys, setup, teardown),
-        cmocka_unit_test_setup_teardown(suspended_file_that_is_deleted_is_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(file_replaced_by_a_longer_copy_goes_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            copy_that_replaced_a_file_and_was_renamed_at_once_carries_the_life_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            life_begun_by_a_truncation_is_read_wherever_its_file_was_moved, setup, teardown),
-        cmocka_unit_test_setup_teardown(inode_that_is_given_away_says_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(two_paths_of_one_inode_are_one_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(link_that_is_turned_is_a_rotation, setup, teardown),
-        cmocka_unit_test_setup_teardown(file_that_lost_its_end_with_the_power_goes_back, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(file_shorter_after_a_power_cut_goes_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(file_begun_anew_is_a_new_life_also_after_a_power_cut, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(
-            old_file_with_start_at_end_is_read_from_its_end_when_it_grows, setup, teardown),
-        cmocka_unit_test_setup_teardown(vanished_mount_is_no_deletion, setup, teardown),
-        cmocka_unit_test_setup_teardown(missing_folder_at_the_start_says_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(life_whose_folder_stays_missing_is_forgotten_after_weeks,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            no_life_is_forgotten_for_its_age_soon_after_the_clock_was_set, setup, teardown),
-        cmocka_unit_test_setup_teardown(zeros_of_a_writer_that_does_not_append_are_passed_over,
-                                        setup, teardown),
-    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
