@@ -251,11 +251,12 @@ siblings_give_up(struct agent *agent, struct generation *generation, struct inpu
     uint64_t had = copies_reach(agent, generation); /* by a file of its own */
     if (had < generation->committed)
         had = generation->committed;
-    if (generation->size <= had)
+    if (generation->size <= generation->committed)
         return;
     struct file stand_in = {.input = input, .path = generation->path};
-    files_count_lost(agent, &stand_in, generation->size - had,
-                     generation->gone == NULL ? "vanished" : generation->gone);
+    if (generation->size > had)
+        files_count_lost(agent, &stand_in, generation->size - had,
+                         generation->gone == NULL ? "vanished" : generation->gone);
     generation->size = generation->committed; /* counted once, also after a restart */
     state_put_generation(agent->state, generation);
 }
