@@ -384,7 +384,7 @@ compressed_look(struct agent *agent, struct compressed *compressed, struct gener
                 struct input *input, const struct compressed_place *place)
 {
     const struct unpack_life life = life_of(generation);
-    /* Nothing of it was delivered, and it was given up before: its beginning alone proves nothing. */
+    /* Nothing of it was delivered, and it was given up: its beginning alone proves nothing. */
     bool given_up = generation->committed == 0 && generation->size == 0;
     struct search *search =
         unpack_can_tell(&life) && !given_up ? search_of(compressed, generation->id) : NULL;
