@@ -132,5 +132,7 @@ main(int argc, char **argv)
     printf("{\"records\":%" PRIu64 ",\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"answers\":%zu}\n",
            taken, (double)(wall_ns() - started_ns) / 1e9, (double)(cpu_ns() - started_cpu_ns) / 1e9,
            answered);
+    free(packed);
+    free(body);
     return 0;
 }
