@@ -115,7 +115,9 @@ class World:
                                              for key, value in faults.items()}
         if runtime:
             preload += f":{runtime}"
-            environment["ASAN_OPTIONS"] = "verify_asan_link_order=0:exitcode=99"
+            # Whole stacks: leaks.supp names what is deep in them.
+            environment["ASAN_OPTIONS"] = \
+                "verify_asan_link_order=0:exitcode=99:fast_unwind_on_malloc=0"
             environment["UBSAN_OPTIONS"] = "exitcode=99"
             environment["LSAN_OPTIONS"] = f"suppressions={HERE / 'leaks.supp'}:print_suppressions=0"
         return environment | {"LD_PRELOAD": preload} if faults else environment
