@@ -6,6 +6,7 @@
  * GZIP_LEVEL 0 is none; zlib does it. One line of JSON on standard output. */
 #include <curl/curl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,21 @@ open_topic(rd_kafka_t *client, const char *topic)
     return rd_kafka_queue_get_consumer(client);
 }
 
+static CURL *
+open_index(const char *url, bool zipped, size_t *answered)
+{
+    CURL *easy = curl_easy_init();
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/x-ndjson");
+    headers = curl_slist_append(headers, "Expect:");
+    if (zipped)
+        headers = curl_slist_append(headers, "Content-Encoding: gzip");
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, answered);
+    return easy;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -75,15 +91,7 @@ main(int argc, char **argv)
     rd_kafka_queue_t *queue = open_topic(client, argv[1]);
 
     size_t answered = 0;
-    CURL *easy = curl_easy_init();
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/x-ndjson");
-    headers = curl_slist_append(headers, "Expect:");
-    if (level > 0)
-        headers = curl_slist_append(headers, "Content-Encoding: gzip");
-    curl_easy_setopt(easy, CURLOPT_URL, argv[3]);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &answered);
+    CURL *easy = open_index(argv[3], level > 0, &answered);
     z_stream deflate_stream = {0};
     if (level > 0 &&
         deflateInit2(&deflate_stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
