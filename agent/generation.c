@@ -411,6 +411,17 @@ name_is_rotated(const char *path, const char *rotated)
     return strspn(rotated + size, ROTATION_BYTES) == strlen(rotated + size);
 }
 
+size_t
+name_rotation_size(const char *path)
+{
+    size_t size = strlen(path);
+    size_t least = folder_size(path);
+    size_t at = size;
+    while (at > least && strchr(ROTATION_BYTES, path[at - 1]) != NULL)
+        at--;
+    return size - at;
+}
+
 bool
 name_is_related(const char *path, const char *other)
 {

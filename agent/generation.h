@@ -157,6 +157,8 @@ enum tie generation_tie(const struct generation *generation, const struct stat *
 
 /* A name as rotation makes them: the old one and then digits, dots, dashes. */
 bool name_is_rotated(const char *path, const char *rotated);
+/* Bytes at the end of a path's name that rotation may have put there. */
+size_t name_rotation_size(const char *path);
 /* In one folder, and the other's name begins like the path's does up to its first dot. */
 bool name_is_related(const char *path, const char *other);
 

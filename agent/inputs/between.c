@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +20,15 @@ struct moved {
     char *path;
     struct input *input;
     int64_t since_ns;
-    struct moved *next;
+    bool all;  /* the last walk could look at all that is beside it */
+    bool more; /* and found some */
+    UT_hash_handle hh;
 };
 
 static void
-moved_free(struct moved *moved)
+moved_remove(struct agent *agent, struct moved *moved)
 {
+    HASH_DEL(agent->moved, moved);
     free(moved->path);
     free(moved);
 }
@@ -33,32 +37,34 @@ void
 between_note(struct agent *agent, const char *path, struct input *input, int64_t since_ns)
 {
     account_rotated(agent, path, input, false);
-    for (struct moved *at = agent->moved; at != NULL; at = at->next) {
-        if (at->input != input || strcmp(at->path, path) != 0)
-            continue;
-        if (since_ns < at->since_ns)
-            at->since_ns = since_ns; /* the earlier one covers both */
+    struct moved *moved;
+    HASH_FIND(hh, agent->moved, path, strlen(path), moved);
+    if (moved != NULL) {
+        moved->input = input;
+        if (since_ns < moved->since_ns)
+            moved->since_ns = since_ns; /* the earlier one covers both */
         return;
     }
-    struct moved *moved = malloc(sizeof(*moved));
-    if (moved == NULL || (moved->path = strdup(path)) == NULL) {
-        free(moved);
+    moved = calloc(1, sizeof(*moved));
+    if (moved == NULL)
         return;
-    }
+    moved->path = strdup(path);
     moved->input = input;
     moved->since_ns = since_ns;
-    moved->next = agent->moved;
-    agent->moved = moved;
+    if (moved->path != NULL)
+        HASH_ADD_KEYPTR(hh, agent->moved, moved->path, strlen(path), moved);
+    if (moved->path == NULL || !HASH_ADDED(hh, moved)) {
+        free(moved->path);
+        free(moved);
+    }
 }
 
 void
 between_done(struct agent *agent)
 {
-    while (agent->moved != NULL) {
-        struct moved *next = agent->moved->next;
-        moved_free(agent->moved);
-        agent->moved = next;
-    }
+    struct moved *moved, *next;
+    HASH_ITER(hh, agent->moved, moved, next)
+    moved_remove(agent, moved);
 }
 
 /* Is it read already, or was it? The number alone does not say: inodes of deleted files are given
@@ -93,74 +99,124 @@ is_between(const struct agent *agent, const struct moved *moved, const char *pat
            !input_matches(moved->input->options, path) && !file_is_known(agent, path, about);
 }
 
-/* Adds the files that had the path after `moved` and before the one that has it now. False: not
- * all could be looked at. */
-static bool
-find_between(struct agent *agent, struct finds *finds, const struct moved *moved)
+/* The path that this one was made of by rotation, if that is noted. */
+static struct moved *
+origin_of(const struct agent *agent, const char *path)
 {
-    char folder[4096];
-    char path[4096 + 256];
-    const char *slash = strrchr(moved->path, '/');
-    size_t size = slash == NULL ? sizeof(folder) : (size_t)(slash - moved->path);
-    if (size >= sizeof(folder))
+    size_t size = strlen(path);
+    struct moved *moved = NULL;
+    for (size_t tail = name_rotation_size(path); tail > 0 && moved == NULL; tail--)
+        HASH_FIND(hh, agent->moved, path, size - tail, moved);
+    return moved;
+}
+
+/* Adds the entry when it had a noted path after it was moved, and before the file that has it
+ * now. False: it could not be looked at. */
+static bool
+consider(struct agent *agent, struct finds *finds, const char *path)
+{
+    struct stat about;
+    struct moved *moved = origin_of(agent, path);
+    if (moved == NULL || moved->input->removed)
         return true;
-    memcpy(folder, moved->path, size);
-    folder[size] = '\0';
+    if (lstat(path, &about) != 0)
+        return errno == ENOENT;
+    if (!is_between(agent, moved, path, &about))
+        return true;
+    moved->more = true;
+    finds->lacking = false;
+    struct find *find = finds_add(finds, path, moved->input, &about);
+    if (find != NULL)
+        find->listed = false;
+    return !finds->lacking;
+}
+
+/* All entries of the folder that the path is in. False: not all could be looked at. */
+static bool
+walk_folder(struct agent *agent, struct finds *finds, const char *path, size_t folder_size)
+{
+    char folder[PATH_MAX];
+    char entry_path[PATH_MAX + NAME_MAX + 1];
+    if (folder_size >= sizeof(folder))
+        return true;
+    memcpy(folder, path, folder_size);
+    folder[folder_size] = '\0';
     if (!path_answers(agent, folder))
         return false;
-    DIR *entries = opendir(size == 0 ? "/" : folder);
+    DIR *entries = opendir(folder_size == 0 ? "/" : folder);
     if (entries == NULL)
         return errno == ENOENT || errno == ENOTDIR;
     bool all = true;
     struct dirent *entry;
     for (errno = 0; (entry = readdir(entries)) != NULL; errno = 0) {
-        struct stat about;
-        int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (length < 0 || (size_t)length >= sizeof(path) || !name_is_rotated(moved->path, path))
-            continue;
-        if (lstat(path, &about) != 0) {
-            all &= errno == ENOENT;
-            continue;
-        }
-        if (!is_between(agent, moved, path, &about))
-            continue;
-        finds->lacking = false;
-        struct find *find = finds_add(finds, path, moved->input, &about);
-        if (find != NULL)
-            find->listed = false;
-        all &= !finds->lacking;
+        int size = snprintf(entry_path, sizeof(entry_path), "%s/%s", folder, entry->d_name);
+        if (size > 0 && (size_t)size < sizeof(entry_path))
+            all &= consider(agent, finds, entry_path);
     }
     all &= errno == 0;
     (void)closedir(entries);
     return all;
 }
 
+static size_t
+folder_size_of(const struct moved *moved)
+{
+    const char *slash = strrchr(moved->path, '/');
+    return slash == NULL ? 0 : (size_t)(slash - moved->path);
+}
+
+static bool
+same_folder(const struct moved *a, const struct moved *b)
+{
+    size_t size = folder_size_of(a);
+    return folder_size_of(b) == size && memcmp(a->path, b->path, size) == 0;
+}
+
+static int
+by_folder(const struct moved *a, const struct moved *b)
+{
+    size_t a_size = folder_size_of(a);
+    size_t b_size = folder_size_of(b);
+    if (a_size != b_size)
+        return a_size < b_size ? -1 : 1;
+    return memcmp(a->path, b->path, a_size);
+}
+
+/* Each folder once, for all that was moved in it. */
+static void
+walk(struct agent *agent, struct finds *finds)
+{
+    HASH_SORT(agent->moved, by_folder);
+    for (struct moved *moved = agent->moved; moved != NULL; moved = moved->hh.next)
+        moved->more = false;
+    struct moved *moved = agent->moved;
+    while (moved != NULL) {
+        const struct moved *first = moved;
+        bool all = walk_folder(agent, finds, first->path, folder_size_of(first));
+        for (; moved != NULL && same_folder(first, moved); moved = moved->hh.next)
+            moved->all = all;
+    }
+}
+
 void
 between_find(struct agent *agent, struct finds *finds)
 {
-    for (const struct moved *moved = agent->moved; moved != NULL; moved = moved->next)
-        if (!moved->input->removed)
-            (void)find_between(agent, finds, moved); /* between_settle() asks again */
+    walk(agent, finds); /* between_settle() asks again */
 }
 
 void
 between_settle(struct agent *agent)
 {
-    struct moved **link = &agent->moved;
-    while (*link != NULL) {
-        struct moved *moved = *link;
-        struct finds left;
-        finds_init(&left);
-        bool all = moved->input->removed || find_between(agent, &left, moved);
-        bool more = left.first != NULL;
-        finds_done(&left);
-        if (more)
+    struct finds left;
+    finds_init(&left);
+    walk(agent, &left);
+    finds_done(&left);
+    struct moved *moved, *next;
+    HASH_ITER(hh, agent->moved, moved, next)
+    {
+        if (moved->more)
             agent->rediscover(agent);
-        if (more || !all) {
-            link = &moved->next;
-            continue;
-        }
-        *link = moved->next;
-        moved_free(moved);
+        if (moved->input->removed || (!moved->more && moved->all))
+            moved_remove(agent, moved);
     }
 }
