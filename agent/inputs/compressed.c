@@ -19,7 +19,7 @@
 #include "core/clock.h"
 #include "core/encode.h"
 
-#define JOBS_MAX 2                     /* unpacked at once: each takes some memory */
+#define JOBS_MAX 16                    /* unpacked at once: each takes some 100 KiB */
 #define GROWS_MS (60 * (uint64_t)1000) /* one that ends too early is still being written so long */
 #define ASK_MS ((uint64_t)1000)
 #define AGAIN_MS (5 * (uint64_t)1000)
@@ -398,14 +398,15 @@ compressed_look(struct agent *agent, struct compressed *compressed, struct gener
         if (search->job != NULL)
             return COMPRESSED_SEARCHING;
     }
+    if (compressed->job_count >= JOBS_MAX)
+        return COMPRESSED_SEARCHING; /* its turn comes: no walk of the folder until then */
     struct candidate best;
     char other[NAME_MAX + 1];
     search->alone = place->alone;
     if (!path_answers(agent, generation->path) || !find_candidate(search, generation, &best, other))
         return COMPRESSED_SEARCHING; /* could not look */
     if (best.found) {
-        if (compressed->job_count < JOBS_MAX)
-            (void)start_job(compressed, search, generation, &best, place);
+        (void)start_job(compressed, search, generation, &best, place);
         return COMPRESSED_SEARCHING;
     }
     if (may_change(search))
