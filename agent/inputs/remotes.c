@@ -16,7 +16,7 @@
 #include "core/clock.h"
 
 #define PROBE_EVERY_MS 1000
-#define FRESH_MS 20     /* an answer that is older says nothing any more */
+#define FRESH_MS 2      /* an answer that is older says nothing any more */
 #define PROMPT_TRIES 25 /* a mount that works answers within 5 ms; the loop waits no longer */
 #define PROMPT_WAIT_NS 200000
 #define START_WAIT_MS 300 /* for the answers of mounts that work */
