@@ -16,6 +16,7 @@
 
 #include "agent/generation.h"
 #include "core/assert.h"
+#include "core/disk.h"
 
 #define COPY_SIZE (128 * 1024)
 #define COPY_STEP_SIZE ((uint64_t)4 * 1024 * 1024) /* then the next job has its turn */
@@ -82,24 +83,6 @@ fail(const struct spool *spool, struct spool_job *job, const char *verb)
     return UNPACK_FAILED;
 }
 
-static bool
-write_at(int fd, const char *bytes, size_t size, uint64_t offset)
-{
-    while (size > 0) {
-        ssize_t done = pwrite(fd, bytes, size, (off_t)offset);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            errno = done == 0 ? ENOSPC : errno;
-            return false;
-        }
-        bytes += done;
-        offset += (uint64_t)done;
-        size -= (size_t)done;
-    }
-    return true;
-}
-
 /* From here on it is believed: the bytes first, then the name. */
 static enum unpack_result
 publish(struct spool *spool, struct spool_job *job, uint64_t end)
@@ -135,7 +118,7 @@ copy_step(struct spool *spool, struct spool_job *job)
             continue;
         if (got < 0)
             return fail(spool, job, "read what is to be copied to");
-        if (!write_at(job->target, spool->buffer, (size_t)got, offset))
+        if (!disk_write_at(job->target, spool->buffer, (size_t)got, offset))
             return fail(spool, job, "write");
         if (!job->head_done) {
             job->head_done = true;

@@ -13,6 +13,7 @@
 
 #include "agent/state_load.h"
 #include "core/assert.h"
+#include "core/disk.h"
 
 #define JOURNAL "journal"
 #define SPARE "journal.spare"
@@ -160,28 +161,12 @@ state_file_load(struct state_file *file, char **bytes, size_t *size, struct err 
 /* --- writing --- */
 
 static bool
-write_at(int fd, const char *bytes, size_t size, uint64_t offset)
-{
-    while (size > 0) {
-        ssize_t done = pwrite(fd, bytes, size, (off_t)offset);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return false;
-        bytes += done;
-        size -= (size_t)done;
-        offset += (uint64_t)done;
-    }
-    return true;
-}
-
-static bool
 write_zeros(int fd, uint64_t from, uint64_t to)
 {
     static const char zeros[65536];
     while (from < to) {
         size_t part = to - from < sizeof(zeros) ? (size_t)(to - from) : sizeof(zeros);
-        if (!write_at(fd, zeros, part, from))
+        if (!disk_write_at(fd, zeros, part, from))
             return false;
         from += part;
     }
@@ -270,7 +255,7 @@ state_file_append(struct state_file *file, const void *bytes, size_t size, uint6
         (void)err_errno(err, ERR_RETRY, ENOSPC, "write '%s/" JOURNAL "'", file->folder);
         return STATE_LATER;
     }
-    if (!write_at(file->fd, bytes, size, file->size)) {
+    if (!disk_write_at(file->fd, bytes, size, file->size)) {
         (void)err_errno(err, ERR_RETRY, errno, "write '%s/" JOURNAL "'", file->folder);
         /* A file system that copies on write needs room even here. Nothing may follow a part. */
         if (write_zeros(file->fd, file->size, end))
@@ -347,7 +332,7 @@ fill_spare(struct state_file *file, int fd, const void *bytes, size_t size, uint
         errno = ENOSPC;
         return false;
     }
-    return write_at(fd, bytes, size, 0) && write_zeros(fd, size, old) && fsync(fd) == 0;
+    return disk_write_at(fd, bytes, size, 0) && write_zeros(fd, size, old) && fsync(fd) == 0;
 }
 
 /* The spare becomes the journal; the journal becomes the spare, where the file system can

@@ -10,6 +10,7 @@
 
 #include "agent/generation.h"
 #include "core/assert.h"
+#include "core/disk.h"
 
 #define IN_SIZE (32 * 1024)
 #define OUT_SIZE (128 * 1024)
@@ -93,17 +94,9 @@ unpack_end(const struct unpack *unpack)
 static enum unpack_result
 write_at(struct unpack *unpack, const char *bytes, size_t size, uint64_t offset, struct err *err)
 {
-    while (size > 0) {
-        ssize_t done = pwrite(unpack->out, bytes, size, (off_t)offset);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            (void)err_errno(err, ERR_RETRY, done == 0 ? ENOSPC : errno, "write what is unpacked");
-            return UNPACK_FAILED;
-        }
-        bytes += done;
-        offset += (uint64_t)done;
-        size -= (size_t)done;
+    if (!disk_write_at(unpack->out, bytes, size, offset)) {
+        (void)err_errno(err, ERR_RETRY, errno, "write what is unpacked");
+        return UNPACK_FAILED;
     }
     return UNPACK_MORE;
 }
