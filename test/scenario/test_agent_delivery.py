@@ -512,19 +512,15 @@ def test_partitions_without_answers_do_not_stop_long_lines_of_others(stack, logs
     """Two of three brokers frozen for good: lines above a slab of the third one's topic go on."""
     stack.start("kafka3")
     kafka = Broker(stack, "kafka3")
-    topics = [f"wide-{os.urandom(3).hex()}-{node}" for node in (1, 2, 3)]
-    agent = None
+    admin = stack.admin("kafka3")
     size = {b"m": 1000, b"w": 400_000}[key]
-    leaders = {}
-    for topic in topics:
-        stack.create_topic("kafka3", topic, 1, {"min.insync.replicas": 1}, replication=1)
-        found = stack.admin("kafka3").list_topics(topic, timeout=10).topics[topic]
-        leaders[topic] = found.partitions[0].leader
-    while len(set(leaders.values())) < 3:
+    leaders: dict[str, int] = {}
+    while len(set(leaders.values())) < 3:   # brokers hear of a new topic one after the other
         topic = f"wide-{os.urandom(3).hex()}"
         stack.create_topic("kafka3", topic, 1, {"min.insync.replicas": 1}, replication=1)
-        found = stack.admin("kafka3").list_topics(topic, timeout=10).topics[topic]
-        leaders[topic] = found.partitions[0].leader
+        leaders[topic] = wait_for("the topic's leader", lambda topic=topic: max(
+            (each.leader for each in
+             admin.list_topics(topic, timeout=10).topics[topic].partitions.values()), default=0))
     by_node = {node: topic for topic, node in leaders.items()}
     agent = make_agent(kafka.servers, by_node[1], [
         one_input(logs / f"{node}.log", f"n{node}", topic=by_node[node]) for node in (1, 2, 3)])
