@@ -17,6 +17,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/inputs/between.h"
 #include "agent/inputs/compressed.h"
 #include "agent/inputs/file.h"
 #include "agent/inputs/files.h"
@@ -285,6 +286,8 @@ held_attach(struct agent *agent)
         struct input *input = input_named(agent, generation->input);
         if (input == NULL || input->removed)
             continue;
+        /* Nobody saw what had its path since: files may lie between. */
+        between_note(agent, generation->path, input, generation->seen_seconds * 1000000000);
         int fd = held->stored_fd;
         held->stored_fd = -1;
         if (!held->whole && fd >= 0)

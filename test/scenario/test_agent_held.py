@@ -251,6 +251,25 @@ def test_an_orderly_stop_saves_what_is_deleted(start, mock, logs, lines):
     settled(mock, lines)
 
 
+def test_what_had_the_path_of_a_saved_file_meanwhile_is_found(start, mock, logs, lines):
+    """Deleted and saved by a stop; a whole life came and was rotated out of the globs since."""
+    mock.freeze()
+    path = logs / "a.log"
+    lines.put(path, 30)
+    agent = start()
+    behind(agent, path, 1)
+    path.unlink()
+    agent.stop()
+    assert spool_of(agent)
+    lines.put(path, 5)
+    path.rename(logs / "a.log.1")
+    lines.put(path, 3)
+    mock.thaw()
+    agent.start()
+    settled(mock, lines)
+    agent.stop()
+
+
 def test_more_than_held_deleted_max_is_given_up_oldest_first(start, mock, logs, lines):
     agent = start(held_deleted_max="1MiB")
     paths = [logs / f"app{number}.log" for number in range(3)]
