@@ -115,6 +115,11 @@ class Case:
         except StackError:
             return -1
 
+    def backlog(self) -> float:
+        metrics = self.agent.metrics()
+        return (metrics.get("tailrace_agent_lag_bytes")
+                - metrics.get("tailrace_agent_unfinished_bytes"))
+
     def arrive(self) -> None:
         count = len(self.lines.expected)
         wait_for(f"{count} records", lambda: self.total() >= count, PATIENCE,
@@ -127,6 +132,9 @@ class Case:
                      lambda: self.total() >= len(self.lines.expected) + others,
                      PATIENCE, lambda: f"{self.total()}{self.agent.tail()}",
                      every=0.02)
+        if settle and self.agent.running():     # repeats after a kill count as records, too
+            wait_for("nothing to be left to ship", lambda: self.backlog() == 0, PATIENCE,
+                     lambda: f"{self.backlog()} bytes{self.agent.tail()}")
         if self.agent.running():
             self.agent.stop()
         tally = Tally(self.lines.expected, where=self.topic)
