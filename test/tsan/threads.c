@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* threads.c: preloaded into a program built with TSan. The sanitizer of gcc 12 does not know threads
- * that C11's thrd_create() starts, as librdkafka does, and dies in the first one's first malloc();
- * here they are POSIX threads, which it knows. glibc's types are the same underneath. */
+/* threads.c: preloaded into a program built with TSan. The sanitizer of gcc 12 does not know
+ * threads that C11's thrd_create() starts, as librdkafka does, and dies in the first one's first
+ * malloc(); here they are POSIX threads, which it knows. glibc's types are the same underneath. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
