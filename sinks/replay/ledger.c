@@ -97,7 +97,7 @@ read_number(const char **at, const char *end, char behind, int64_t *out)
     const char *text = *at;
     for (; text < end && *text != behind; text++) {
         bool digit = *text >= '0' && *text <= '9';
-        if ((!digit && (*text < 'a' || *text > 'f')) || value > (uint64_t)INT64_MAX >> 5)
+        if ((!digit && (*text < 'a' || *text > 'f')) || value > (uint64_t)INT64_MAX >> 4)
             return false;
         value = value * 16 + (uint64_t)(digit ? *text - '0' : *text - 'a' + 10);
     }

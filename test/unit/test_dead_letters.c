@@ -199,6 +199,29 @@ what_does_not_fit_into_the_ledgers_text_is_counted(void **state)
 }
 
 static void
+the_largest_ranges_are_read_back_as_they_were_written(void **state)
+{
+    (void)state;
+    static const struct ledger_range ranges[] = {{1, INT64_MAX}, {INT64_MAX - 1, INT64_MAX}};
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        struct ledger ledger;
+        struct ledger again;
+        ledger_init(&ledger);
+        ledger_init(&again);
+        assert_true(ledger_add(&ledger, ranges[i].first, ranges[i].end));
+        char text[LEDGER_TEXT_SIZE];
+        uint64_t left;
+        assert_int_equal(ledger_write(&ledger, text, &left), 0);
+        assert_true(ledger_read(&again, 0, text, strlen(text)));
+        assert_int_equal(again.count, 1);
+        assert_int_equal(again.ranges[0].first, ranges[i].first);
+        assert_int_equal(again.ranges[0].end, ranges[i].end);
+        ledger_done(&again);
+        ledger_done(&ledger);
+    }
+}
+
+static void
 a_damaged_ledger_text_forgets_but_invents_nothing(void **state)
 {
     (void)state;
@@ -290,6 +313,7 @@ main(void)
         cmocka_unit_test(a_letter_is_chosen_by_topic_reason_id_and_time),
         cmocka_unit_test(reasons_of_one_kind_are_counted_together),
         cmocka_unit_test(the_ledger_knows_what_was_added_and_nothing_else),
+        cmocka_unit_test(the_largest_ranges_are_read_back_as_they_were_written),
         cmocka_unit_test(what_does_not_fit_into_the_ledgers_text_is_counted),
         cmocka_unit_test(a_damaged_ledger_text_forgets_but_invents_nothing),
         cmocka_unit_test(a_letter_of_anybodys_bytes_stays_on_its_lines),
