@@ -31,6 +31,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct buffer out;
     buffer_init(&out, 64 * 1024 * 1024);
+    ASSERT(!record_is_ready((const char *)data, size) || memchr(data, '\n', size) == NULL);
     bool object = record_convert(&out, (const char *)data, size, 1795241520123);
     check_line(&out);
     if (object) {
