@@ -385,7 +385,11 @@ static enum read_outcome
 read_chunk(struct agent *agent, struct file *file, struct chunk *chunk, size_t *wanted,
            struct err *err)
 {
+    const struct generation *generation = file->generation;
     size_t overlap = file->read < TAIL_SIZE_MAX ? (size_t)file->read : TAIL_SIZE_MAX;
+    size_t known = overlap;
+    if (file->read == overlap && generation->head_size > known)
+        known = generation->head_size; /* few bytes before it prove little */
     size_t want = READ_SIZE;
     if (file->scanned > file->read)
         want += (size_t)(file->scanned - file->read);
@@ -393,13 +397,15 @@ read_chunk(struct agent *agent, struct file *file, struct chunk *chunk, size_t *
         want = agent->read_size;
     char *start = agent->read_buffer + TAIL_SIZE_MAX - overlap;
     ssize_t got = pread(file->fd, start, overlap + want, (off_t)(file->read - overlap));
-    if (got >= 0 && (size_t)got < overlap) /* cut short, or is the file? */
-        got = content_read(file->fd, start, overlap, file->read - overlap);
+    if (got >= 0 && (size_t)got < known) /* cut short, or is the file? */
+        got = content_read(file->fd, start, known, file->read - overlap);
     if (got < 0) {
         (void)err_errno(err, ERR_RETRY, errno, "read '%.300s'", file->path);
         return READ_FAILED;
     }
-    if ((size_t)got < overlap || generation_hash(start, overlap) != file->read_hash)
+    if ((size_t)got < known || generation_hash(start, overlap) != file->read_hash)
+        return READ_CHANGED;
+    if (known > overlap && generation_hash(start, known) != generation->head_hash)
         return READ_CHANGED;
     *wanted = want;
     *chunk = (struct chunk){
