@@ -102,6 +102,7 @@ class Program:
         self.config_path = folder / f"{self.label}.yaml"
         self.log_path = folder / f"{self.label}.log"
         self.process: subprocess.Popen | None = None
+        self.open_files_max: int | None = None      # descriptors that it may have; prlimit
         self.lives = 0
 
     # Life
@@ -150,8 +151,9 @@ class Program:
         with open(self.log_path, "ab") as log:
             log.write(f"---- start {self.lives + 1}: {' '.join(arguments)}\n".encode())
             log.flush()
-            return subprocess.Popen([str(binary(self.name)), *arguments], stdin=subprocess.DEVNULL,
-                                    stdout=log, stderr=log,
+            limit = ["prlimit", f"--nofile={self.open_files_max}"] if self.open_files_max else []
+            return subprocess.Popen([*limit, str(binary(self.name)), *arguments],
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                     env=clean_environment() | (environment or {}))
 
     def running(self) -> bool:

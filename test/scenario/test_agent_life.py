@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -308,9 +307,7 @@ def test_more_files_than_descriptors(kafka, topic, logs, make_agent):
         append(logs / f"{number}.log", b"%d %s" % (number, b"x" * 80))
     agent = make_agent(kafka.servers, topic,
                        [{"name": "a", "paths": [str(logs / "*.log"), str(logs / "*.1")]}])
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    spawn = agent._spawn
-    agent._spawn = lambda *arguments: limited(spawn(*arguments), 100)
+    agent.open_files_max = 100
     agent.start(wait="ready")
     arrive(kafka, topic, 200, agent)
     for number in range(200):
@@ -320,7 +317,6 @@ def test_more_files_than_descriptors(kafka, topic, logs, make_agent):
         append(path, b"%d third" % number)
     found = messages(arrive(kafka, topic, 600, agent))
     assert len(found) == len(set(found)) == 600
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
     agent.stop()
 
 
@@ -331,11 +327,6 @@ def test_too_few_descriptors_are_refused_in_a_sentence(logs, make_agent):
                            agent.config_path], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "only 40 descriptors may be open (ulimit -n): at least 64 are needed" in done.stderr
-
-
-def limited(process, files: int):
-    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
-    return process
 
 
 def test_a_file_between_with_the_inode_of_a_deleted_one(kafka, topic, logs, make_agent):

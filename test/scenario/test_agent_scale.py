@@ -5,7 +5,6 @@ All on the embedded broker, which only counts: what arrives exactly once is aske
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -109,14 +108,7 @@ def test_ten_thousand_files_on_a_hundred_descriptors(servers, logs, make_agent):
     count = 10_000
     write_all(logs, count, "first line")
     agent = make_agent(servers, "scale", [{"name": "all", "paths": [str(logs / "*.log")]}])
-    spawn = agent._spawn
-
-    def limited(*arguments):
-        process = spawn(*arguments)
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (100, 100))
-        return process
-
-    agent._spawn = limited
+    agent.open_files_max = 100
     agent.start()
     arrived(agent, count)
     write_all(logs, count, "second line")

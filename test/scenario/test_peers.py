@@ -506,9 +506,8 @@ def test_close_reopen_with_a_frozen_broker(case):
     try:
         case.agent = case.make_agent(case.kafka.servers, case.topic, [
             {"name": "peers", "paths": [str(case.logs / "*.log")]}])
+        case.agent.open_files_max = 100
         case.agent.start(wait="alive")
-        import resource
-        resource.prlimit(case.agent.process.pid, resource.RLIMIT_NOFILE, (100, 100))
         wait_for("all files", lambda: case.agent.metric("tailrace_agent_files") == 150)
         for path in paths:
             case.lines.write(path, 8)
