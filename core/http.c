@@ -51,6 +51,32 @@ http_query(const struct http_request *request, const char *name)
     return value == NULL ? "" : value;
 }
 
+struct query_all {
+    const char *name;
+    const char **values;
+    size_t count, max;
+};
+
+static enum MHD_Result
+on_argument(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct query_all *query = cls;
+    (void)kind;
+    if (strcmp(name, query->name) == 0 && query->count < query->max)
+        query->values[query->count++] = value == NULL ? "" : value;
+    return MHD_YES;
+}
+
+size_t
+http_query_all(const struct http_request *request, const char *name, const char **values,
+               size_t max)
+{
+    struct query_all query = {.name = name, .values = values, .max = max};
+    (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, on_argument,
+                                    &query);
+    return query.count;
+}
+
 /* "q=0.75" in thousandths; 1000 for a text that is no weight. */
 static int
 read_weight(const char *text)
@@ -90,25 +116,30 @@ header_weight(const char *header, const char *word)
     return greatest;
 }
 
-static const char *
-request_header(struct MHD_Connection *connection, const char *name)
+const char *
+http_header(const struct http_request *request, const char *name)
 {
-    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    const char *value = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
     return value == NULL ? "" : value;
 }
 
-static void
-serve_metrics(struct http *http, struct MHD_Connection *connection, struct http_response *response)
+bool
+http_takes_gzip(const struct http_request *request)
 {
-    const char *accept = request_header(connection, MHD_HTTP_HEADER_ACCEPT);
+    return header_weight(http_header(request, MHD_HTTP_HEADER_ACCEPT_ENCODING), "gzip") > 0;
+}
+
+enum metric_page
+http_metrics_form(const struct http_request *request, const char **content_type)
+{
+    const char *accept = http_header(request, MHD_HTTP_HEADER_ACCEPT);
     int open = header_weight(accept, "application/openmetrics-text");
     if (open > 0 && open >= header_weight(accept, "text/plain")) {
-        response->content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        metrics_render(http->metrics, METRIC_PAGE_OPENMETRICS, &response->body);
-    } else {
-        response->content_type = "text/plain; version=0.0.4; charset=utf-8";
-        metrics_render(http->metrics, METRIC_PAGE_TEXT, &response->body);
+        *content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        return METRIC_PAGE_OPENMETRICS;
     }
+    *content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return METRIC_PAGE_TEXT;
 }
 
 static void
@@ -122,12 +153,17 @@ serve_not_found(const struct http *http, struct http_response *response)
 }
 
 static void
-route(struct http *http, struct MHD_Connection *connection, const char *path,
+route(struct http *http, const struct http_request *request, const char *path,
       struct http_response *response)
 {
-    struct http_request request = {.connection = connection};
+    for (size_t i = 0; i < http->page_count; i++)
+        if (strcmp(http->pages[i].path, path) == 0) {
+            http->pages[i].handler(http->pages[i].context, request, response);
+            return;
+        }
     if (strcmp(path, "/metrics") == 0) {
-        serve_metrics(http, connection, response);
+        enum metric_page form = http_metrics_form(request, &response->content_type);
+        metrics_render(http->metrics, form, &response->body);
         return;
     }
     if (strcmp(path, "/healthz") == 0) {
@@ -136,16 +172,11 @@ route(struct http *http, struct MHD_Connection *connection, const char *path,
         return;
     }
     if (strcmp(path, "/readyz") == 0) {
-        bool local = http_query(&request, "local") != NULL;
+        bool local = http_query(request, "local") != NULL;
         if (!health_ready(http->health, local, &response->body))
             response->status = MHD_HTTP_SERVICE_UNAVAILABLE;
         return;
     }
-    for (size_t i = 0; i < http->page_count; i++)
-        if (strcmp(http->pages[i].path, path) == 0) {
-            http->pages[i].handler(http->pages[i].context, &request, response);
-            return;
-        }
     serve_not_found(http, response);
 }
 
@@ -179,17 +210,18 @@ compress_body(struct buffer *body)
 }
 
 static enum MHD_Result
-send_response(struct MHD_Connection *connection, struct http_response *response)
+send_response(const struct http_request *request, struct http_response *response)
 {
+    struct MHD_Connection *connection = request->connection;
     if (response->body.failed) {
         buffer_clear(&response->body);
+        response->packed = false;
         response->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
         response->content_type = "text/plain; charset=utf-8";
         buffer_text(&response->body, "the answer is too large, or memory is short\n");
     }
-    const char *accept = request_header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING);
-    bool packed = response->body.size >= GZIP_SIZE_MIN && header_weight(accept, "gzip") > 0 &&
-                  compress_body(&response->body);
+    bool packed = response->packed || (response->body.size >= GZIP_SIZE_MIN &&
+                                       http_takes_gzip(request) && compress_body(&response->body));
 
     struct MHD_Response *answer = MHD_create_response_from_buffer(
         response->body.size, response->body.bytes, MHD_RESPMEM_MUST_FREE);
@@ -219,6 +251,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
     (void)version;
     (void)upload;
 
+    struct http_request request = {.connection = connection};
     struct http_response response = {
         .status = MHD_HTTP_OK,
         .content_type = "text/plain; charset=utf-8",
@@ -227,7 +260,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
         response.status = MHD_HTTP_METHOD_NOT_ALLOWED; /* before its body is sent */
         buffer_text(&response.body, "only GET and HEAD\n");
-        return send_response(connection, &response);
+        return send_response(&request, &response);
     }
 
     /* The first call has the headers only; a body, if any, is read and thrown away before the
@@ -241,8 +274,8 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
         *upload_size = 0;
         return MHD_YES;
     }
-    route(http, connection, url, &response);
-    return send_response(connection, &response);
+    route(http, &request, url, &response);
+    return send_response(&request, &response);
 }
 
 /* Splits "host:port", ":port", "[::1]:port". */

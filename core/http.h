@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* http.h: the embedded endpoint (libmicrohttpd), on one thread of its own.
  * GET and HEAD only; gzip when the client accepts it and it helps. /metrics, /healthz and /readyz
- * are built in; the program adds its own pages. Handlers run on the endpoint's thread. */
+ * are built in; the program adds its own pages, which come first. Handlers run on the endpoint's thread. */
 #ifndef CORE_HTTP_H
 #define CORE_HTTP_H
 
@@ -10,22 +10,33 @@
 
 #include "core/buffer.h"
 #include "core/err.h"
+#include "core/metrics.h"
 
 struct ask;
 struct health;
 struct http;
 struct http_request;
-struct metrics;
 
 struct http_response {
     int status;               /* 200 to begin with */
     const char *content_type; /* a literal; "text/plain; charset=utf-8" to begin with */
     struct buffer body;       /* limit HTTP_BODY_MAX */
+    bool packed;              /* the body is gzip already; only if http_takes_gzip() */
 };
 
 /* The value of a query parameter, decoded, "" when it has none, NULL when absent; valid in the
  * handler. */
 const char *http_query(const struct http_request *request, const char *name);
+
+/* All values of a parameter that may be given more than once ("collect[]"), at most `max`; how many
+ * there are. */
+size_t http_query_all(const struct http_request *request, const char *name, const char **values,
+                      size_t max);
+/* A header of the request, "" when absent. */
+const char *http_header(const struct http_request *request, const char *name);
+bool http_takes_gzip(const struct http_request *request);
+/* Which form of a metrics page the client wants, and the type to say for it. */
+enum metric_page http_metrics_form(const struct http_request *request, const char **content_type);
 
 typedef void http_handler(void *context, const struct http_request *request,
                           struct http_response *response);
