@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "agent/days.h"
 #include "core/err.h"
 #include "core/event_id.h"
 #include "core/hash.h"
@@ -54,6 +55,7 @@ struct generation {
     uint32_t cut_count;
     uint64_t cuts[CUTS_MAX]; /* ascending, all above `committed` */
     struct parts parts;      /* of the event at `committed`, or just behind it */
+    struct day_marks days;
 
     /* Hints: where it was last seen. */
     uint64_t device, inode;

@@ -99,10 +99,11 @@ reader_render_input(struct input *input, struct err *err)
 }
 
 static bool
-envelope_init(struct envelope *envelope, struct agent *agent, const struct file *file)
+envelope_init(struct envelope *envelope, struct agent *agent, const struct file *file,
+              int64_t time_ms)
 {
     const struct input *input = file->input;
-    clock_format_utc(clock_wall_ms(), envelope->time);
+    clock_format_utc(time_ms, envelope->time);
     struct buffer *scratch = &agent->scratch;
     buffer_clear(scratch);
     buffer_append(scratch, input->before_path.bytes, input->before_path.size);
@@ -233,21 +234,28 @@ is_in_parts(const struct file *file)
     return parts->size > 0 && file->read < parts->to; /* what is before it is empty lines */
 }
 
+/* When the events of a batch are read, and the first byte of the next day. */
+struct moment {
+    int64_t time_ms;
+    uint64_t until;
+};
+
 /* Fills one batch from the chunk and sends it. The result says why it ended. */
 static enum cut_result
 fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct batch *batch,
-           int32_t partition)
+           int32_t partition, const struct moment *moment)
 {
     struct envelope envelope;
     batch->start = chunk->offset + chunk->at;
     batch->start_hash = file->read_hash;
     enum cut_result result = CUT_ROOM;
-    if (!envelope_init(&envelope, agent, file))
+    if (!envelope_init(&envelope, agent, file, moment->time_ms))
         result = CUT_MORE; /* memory is short: nothing is taken */
     uint32_t records_max = is_in_parts(file) ? 1 : MESSAGES_MAX;
     size_t limit_size = file->input->topic->limit.size;
     size_t fill_start = batch->slab->fill;
     while (result == CUT_ROOM && batch->records < records_max &&
+           chunk->offset + chunk->at < moment->until &&
            agent->records_waiting + batch->records < RECORDS_MAX) {
         rd_kafka_message_t *message = &agent->messages[batch->records];
         *message = (rd_kafka_message_t){.partition = partition, ._private = batch};
@@ -283,18 +291,44 @@ fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct b
 }
 
 /* What one batch of send_chunk() came to. */
-enum step { STEP_NEXT, STEP_WIDE, STEP_DONE, STEP_BLOCKED };
+enum step { STEP_NEXT, STEP_WIDE, STEP_DONE, STEP_BLOCKED, STEP_WAITING };
+
+/* STEP_NEXT: the batch that begins at `offset` may be sent. */
+static enum step
+take_moment(struct agent *agent, const struct file *file, uint64_t offset, struct moment *moment)
+{
+    struct generation *generation = file->generation;
+    int64_t now_ms = clock_wall_ms();
+    int32_t today = state_day(agent->state, now_ms);
+    if (today >= 0 && !days_want(&generation->days, offset, today)) {
+        moment->time_ms = days_time(&generation->days, offset, today, now_ms, &moment->until);
+        return STEP_NEXT;
+    }
+    if (today >= 0) {
+        if (!days_add(&generation->days, generation->committed, offset, today))
+            return STEP_BLOCKED; /* what is under way since days must be answered first */
+        state_put_days(agent->state, generation);
+    }
+    generation->durable_at = state_sequence(agent->state);
+    state_sync(agent->state);
+    return STEP_WAITING;
+}
 
 static enum step
 send_step(struct agent *agent, struct file *file, struct chunk *chunk, int32_t partition,
           struct slab *slab)
 {
+    struct moment moment;
+    enum step may = take_moment(agent, file, chunk->offset + chunk->at, &moment);
+    if (may != STEP_NEXT)
+        return may;
     struct batch *batch = batch_take(agent, file, slab);
     if (batch == NULL)
         return STEP_BLOCKED;
     size_t fill = slab->fill;
     bool was_in_parts = is_in_parts(file);
-    enum cut_result result = fill_batch(agent, file, chunk, batch, partition);
+    enum cut_result result = fill_batch(agent, file, chunk, batch, partition, &moment);
+    days_sent(&file->generation->days, batch->end);
     uint32_t records = batch->records;
     bool advanced = batch->end > batch->start;
     if (advanced)
@@ -308,8 +342,9 @@ send_step(struct agent *agent, struct file *file, struct chunk *chunk, int32_t p
         return STEP_DONE;
     if (records > 0 && (file->input->topic->limit.size > 0 || was_in_parts))
         return STEP_BLOCKED; /* until it is answered */
-    if (records == MESSAGES_MAX || agent->records_waiting >= RECORDS_MAX)
-        return STEP_NEXT; /* room is left, only the tables are full */
+    if (records == MESSAGES_MAX || agent->records_waiting >= RECORDS_MAX ||
+        chunk->offset + chunk->at >= moment.until)
+        return STEP_NEXT; /* room is left, only the tables are full, or the day is over */
     bool was_empty = fill == 0 && !advanced;
     ASSERT(!(was_empty && slab->wide)); /* a wide slab has room for any event */
     slab_close(agent->pool, slab);
@@ -343,7 +378,7 @@ send_chunk(struct agent *agent, struct file *file, struct chunk *chunk, int32_t 
             slab_close(agent->pool, slab); /* rare and large: not for what comes next */
         slab_unhold(agent->pool, slab);
     }
-    return step == STEP_DONE ? READ_IDLE : READ_BLOCKED;
+    return step == STEP_DONE ? READ_IDLE : step == STEP_WAITING ? READ_WAITING : READ_BLOCKED;
 }
 
 /* Looks for the end of a line in bytes that are new since the last look. True when it is worth
@@ -562,8 +597,8 @@ reader_turn(struct agent *agent, struct file *file, int32_t partition, struct la
     outcome = send_chunk(agent, file, &chunk, partition, lane);
     if (file->input->options->rate_limit > 0) /* what was not taken is not charged */
         file->input->tokens += (int64_t)(chunk.size - chunk.at);
-    if (outcome == READ_BLOCKED)
-        return READ_BLOCKED;
+    if (outcome != READ_IDLE)
+        return outcome;
     if (file->read > before && file->behind_since_ms == 0)
         file->behind_since_ms = clock_monotonic_ms();
     file->scanned = chunk.offset + chunk.size;

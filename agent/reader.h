@@ -10,7 +10,7 @@ enum read_outcome {
     READ_MORE,    /* there is more: it wants another turn */
     READ_IDLE,    /* at the end, or what is there is no whole line yet */
     READ_BLOCKED, /* no memory for its lane: after the next answers */
-    READ_WAITING, /* its birth is not on disk yet */
+    READ_WAITING, /* its birth, a cut or the day is not on disk yet */
     READ_CHANGED, /* this is not the content any more: its generation has ended */
     READ_FAILED,  /* cannot be read now; `err` says why */
 };

@@ -45,12 +45,15 @@ struct state {
     bool marked;         /* the last record on the disk is that of an orderly stop */
     uint64_t compact_after_ms;
     int64_t last_wall_ms;
+    int64_t told_wall_ms; /* the journal may end with it, or with an earlier time */
+    int32_t told_day;     /* of the last job */
 
     /* The job: the helper's while `busy`. */
     struct buffer taken;    /* what was pending when it was handed over */
     struct buffer snapshot; /* everything that lives, instead of it */
     bool job_is_snapshot, job_rewrites, job_marks;
     uint64_t job_sequence, job_live_size;
+    int64_t job_wall_ms;
     enum state_written result;
     struct err result_err;
     struct state_file file;
@@ -155,6 +158,7 @@ mint_anew(struct state *state)
     for (struct generation *at = state->catalog->first; at != NULL; at = at->next) {
         at->id = generation_id_new();
         at->durable_at = state->sequence;
+        at->days = (struct day_marks){.sent = at->committed};
         at->origin = "foreign";
     }
 }
@@ -183,6 +187,16 @@ note_lost_power(struct state *state, const struct state_found *found, struct sta
         at->lost_power = true;
 }
 
+/* The journal says that all of the last owner's doings is in it: nothing is done before it says so
+ * no more. */
+static void
+wait_for_first_write(struct state *state)
+{
+    state->sequence++;
+    for (struct generation *at = state->catalog->first; at != NULL; at = at->next)
+        at->durable_at = state->sequence;
+}
+
 static bool
 load_journal(struct state *state, struct state_report *report, struct err *err)
 {
@@ -200,13 +214,16 @@ load_journal(struct state *state, struct state_report *report, struct err *err)
     report->foreign = size > 0 && is_foreign(state, &found);
     if (report->foreign)
         mint_anew(state);
+    if (report->clean)
+        wait_for_first_write(state);
     note_lost_power(state, &found, report);
     state->damaged = report->holes > 0 || report->cut;
     state->rewrite = !there || state->damaged || report->foreign;
     state->snapshot_next = found.format < STATE_FORMAT;
     state->file.size = state->known_size = found.whole;
     state->live_size = found.whole; /* until the first snapshot tells */
-    state->last_wall_ms = report->last_wall_ms;
+    state->last_wall_ms = state->told_wall_ms = report->last_wall_ms;
+    state->told_day = day_of(report->last_wall_ms);
     state->was_clean = report->clean;
     state->was_boot = found.boot;
     return true;
@@ -335,6 +352,20 @@ append_record(struct state *state, struct buffer *out, enum state_record type,
         state->sequence++;
 }
 
+/* Always as large as with all marks: at midnight the snapshot of all files, which a full disk has
+ * kept room for, does not grow. */
+static void
+put_days(struct buffer *out, const struct day_marks *days)
+{
+    journal_put_number(out, days->sent, 8);
+    journal_put_number(out, days->count, 1);
+    for (uint32_t i = 0; i < DAYS_MAX; i++) {
+        bool there = i < days->count;
+        journal_put_number(out, there ? days->from[i] : 0, 8);
+        journal_put_number(out, there ? (uint64_t)days->day[i] : 0, 4);
+    }
+}
+
 static void
 append_parts(struct state *state, struct buffer *out, const struct generation *generation)
 {
@@ -368,6 +399,7 @@ append_generation(struct state *state, struct buffer *out, const struct generati
         journal_put_number(&payload, generation->cuts[i], 8);
     journal_put_text(&payload, generation->input);
     journal_put_text(&payload, generation->path);
+    put_days(&payload, &generation->days);
     append_record(state, out, RECORD_GENERATION, &payload);
     if (generation->parts.size > 0)
         append_parts(state, out, generation);
@@ -404,6 +436,16 @@ void
 state_put_parts(struct state *state, const struct generation *generation)
 {
     append_parts(state, &state->pending, generation);
+}
+
+void
+state_put_days(struct state *state, const struct generation *generation)
+{
+    struct buffer payload;
+    buffer_init(&payload, JOURNAL_RECORD_MAX);
+    put_id(&payload, generation);
+    put_days(&payload, &generation->days);
+    append_record(state, &state->pending, RECORD_DAYS, &payload);
 }
 
 void
@@ -448,14 +490,19 @@ state_set_wall(struct state *state, int64_t wall_ms)
     state->sequence++; /* so that the next sync writes it: every job ends with the time */
 }
 
+int32_t
+state_day(const struct state *state, int64_t now_ms)
+{
+    if (state->last_wall_ms < state->told_wall_ms)
+        return -1;
+    return day_of(now_ms > state->told_wall_ms ? now_ms : state->told_wall_ms);
+}
+
 static void
 append_time(struct state *state, struct buffer *out, bool clean)
 {
     struct buffer payload;
     buffer_init(&payload, JOURNAL_RECORD_MAX);
-    int64_t now_ms = clock_wall_ms();
-    if (now_ms > state->last_wall_ms)
-        state->last_wall_ms = now_ms;
     journal_put_number(&payload, (uint64_t)state->last_wall_ms, 8);
     journal_put_number(&payload, clean ? 1 : 0, 1);
     journal_put_number(&payload, state->boot, 8);
@@ -540,10 +587,31 @@ take_pending(struct state *state)
     buffer_clear(&state->pending);
 }
 
+/* The time of the job. The first one of a day, and that of an orderly stop, say of each file that
+ * has something under way up to where it was sent: days_loaded() relies on it. */
+static void
+tell_time(struct state *state, bool clean)
+{
+    int64_t now_ms = clock_wall_ms();
+    if (now_ms > state->last_wall_ms)
+        state->last_wall_ms = now_ms;
+    state->job_wall_ms = state->last_wall_ms;
+    if (state->told_wall_ms < state->job_wall_ms)
+        state->told_wall_ms = state->job_wall_ms;
+    int32_t day = day_of(state->job_wall_ms);
+    if (day == state->told_day && !clean)
+        return;
+    state->told_day = day;
+    for (const struct generation *at = state->catalog->first; at != NULL; at = at->next)
+        if (at->days.sent > at->committed)
+            state_put_days(state, at);
+}
+
 /* Fills the job; the helper is idle. */
 static void
 hand_over(struct state *state, bool clean)
 {
+    tell_time(state, clean);
     state->job_rewrites = state->rewrite;
     state->job_is_snapshot = state->rewrite || state->snapshot_next || worth_compacting(state);
     state->job_marks = clean;
@@ -626,6 +694,7 @@ state_reap(struct state *state, struct err *err)
     bool written = state->result == STATE_WRITTEN;
     if (written) {
         state->durable = state->job_sequence;
+        state->told_wall_ms = state->job_wall_ms;
         state->marked = state->job_marks;
         state->known_size = state->file.size;
     } else {

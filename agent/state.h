@@ -44,6 +44,7 @@ void state_put_generation(struct state *state, const struct generation *generati
 void state_put_progress(struct state *state, const struct generation *generation);
 void state_put_cut(struct state *state, const struct generation *generation, uint64_t offset);
 void state_put_parts(struct state *state, const struct generation *generation);
+void state_put_days(struct state *state, const struct generation *generation);
 void state_forget(struct state *state, const struct generation *generation);
 void state_put_input(struct state *state, const char *input);
 bool state_input_seen(const struct state *state, const char *input);
@@ -64,6 +65,11 @@ bool state_reap(struct state *state, struct err *err) MUST_CHECK;
 
 /* Corrects the time of the last write, which else only grows. */
 void state_set_wall(struct state *state, int64_t wall_ms);
+
+/* The day on which what is read now is sent: never before one that the journal tells of, so that
+ * what it tells of an earlier day stays true. -1: the clock was set back and the disk has not been
+ * told: not before what was put is durable. */
+int32_t state_day(const struct state *state, int64_t now_ms);
 
 /* Writes all and a mark of the orderly stop; waits for the disk. */
 bool state_stop(struct state *state, struct err *err) MUST_CHECK;

@@ -69,6 +69,17 @@ take_position(struct journal_fields *fields, struct generation *generation)
     generation->seen_seconds = (int64_t)journal_take_number(fields, 8);
 }
 
+static void
+take_days(struct journal_fields *fields, struct day_marks *days)
+{
+    days->sent = journal_take_number(fields, 8);
+    days->count = (uint32_t)journal_take_number(fields, 1);
+    for (uint32_t i = 0; i < DAYS_MAX; i++) {
+        days->from[i] = journal_take_number(fields, 8);
+        days->day[i] = (int32_t)journal_take_number(fields, 4);
+    }
+}
+
 /* What a later use relies on: a record that is whole but means nonsense is refused, too. */
 static bool
 generation_is_sane(const struct generation *generation)
@@ -83,7 +94,7 @@ generation_is_sane(const struct generation *generation)
     for (uint32_t i = 0; i < generation->cut_count; i++)
         if (generation->cuts[i] <= (i == 0 ? generation->committed : generation->cuts[i - 1]))
             return false;
-    return true;
+    return days_are_sane(&generation->days);
 }
 
 static bool
@@ -109,6 +120,8 @@ load_generation(struct loader *loader, struct journal_fields *fields, struct err
     char path[STATE_PATH_TEXT_MAX];
     journal_take_text(fields, input, sizeof(input));
     journal_take_text(fields, path, sizeof(path));
+    if (fields->left > 0) /* an older version knew no days */
+        take_days(fields, &read.days);
     if (fields->failed || points > CHECKPOINTS_MAX || cuts > CUTS_MAX || read.part_size == 0 ||
         !generation_is_sane(&read))
         return false;
@@ -148,7 +161,18 @@ load_parts(struct generation *generation, struct journal_fields *fields)
     return true;
 }
 
-/* PROGRESS, CUT, PARTS or FORGET of a generation; false when it is not known or means nonsense. */
+static bool
+load_days(struct generation *generation, struct journal_fields *fields)
+{
+    struct day_marks days;
+    take_days(fields, &days);
+    if (fields->failed || !days_are_sane(&days))
+        return false;
+    generation->days = days;
+    return true;
+}
+
+/* PROGRESS, CUT, PARTS, DAYS or FORGET of a generation; false when it is not known or means nonsense. */
 static bool
 load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
 {
@@ -171,6 +195,8 @@ load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
     }
     if (type == RECORD_PARTS)
         return load_parts(generation, fields);
+    if (type == RECORD_DAYS)
+        return load_days(generation, fields);
     struct generation read = {0};
     take_position(fields, &read);
     uint64_t tail_hash = journal_take_number(fields, 8);
@@ -222,6 +248,7 @@ load_record(struct loader *loader, const struct journal_record *record, struct e
     case RECORD_PROGRESS:
     case RECORD_CUT:
     case RECORD_PARTS:
+    case RECORD_DAYS:
     case RECORD_FORGET:
         return load_change(loader, record->type, &fields);
     case RECORD_INPUT:
@@ -244,8 +271,10 @@ load_record(struct loader *loader, const struct journal_record *record, struct e
 static bool
 finish(struct loader *loader, size_t size, struct err *err)
 {
+    const struct state_report *last = loader->report;
     for (struct generation *at = loader->catalog->first; at != NULL;) {
         struct generation *next = at->next;
+        days_loaded(&at->days, at->committed, last->clean, last->last_wall_ms);
         if (at->gone != NULL)
             generation_remove(loader->catalog, at);
         else if (!seen_input_add(&loader->found->inputs, at->input)) /* whoever has files began */

@@ -54,6 +54,19 @@ why_without_file(const struct generation *generation, const struct remotes *remo
 }
 
 static void
+show_days(const struct day_marks *days, struct buffer *out)
+{
+    buffer_text(out, ",\"days\":[");
+    for (uint32_t i = 0; i < days->count; i++) {
+        char time[CLOCK_TEXT_SIZE + 1] = "";
+        clock_format_utc(days->day[i] * DAY_MS, time);
+        buffer_format(out, "%s{\"from\":%llu,\"day\":\"%.10s\"}", i == 0 ? "" : ",",
+                      (unsigned long long)days->from[i], time);
+    }
+    buffer_text(out, "]");
+}
+
+static void
 show_generation(const struct generation *generation, const struct remotes *remotes, bool json,
                 bool first, struct buffer *out)
 {
@@ -82,9 +95,11 @@ show_generation(const struct generation *generation, const struct remotes *remot
                   (unsigned long long)generation->size, seen,
                   (unsigned long long)generation->device, (unsigned long long)generation->inode);
     if (why == NULL)
-        buffer_text(out, "null}");
+        buffer_text(out, "null");
     else
-        buffer_format(out, "\"%s\"}", why);
+        buffer_format(out, "\"%s\"", why);
+    show_days(&generation->days, out);
+    buffer_text(out, "}");
 }
 
 static int

@@ -13,6 +13,7 @@
 #include "agent/inputs/held.h"
 #include "agent/reader.h"
 #include "agent/state.h"
+#include "core/assert.h"
 #include "core/clock.h"
 
 /* A zero byte among its first. Those it begins with do not count: a writer that does not append
@@ -100,6 +101,17 @@ last_in_inode(const struct lives *lives, const struct stat *about)
     return first;
 }
 
+/* Its first events are most often of the day of its birth: they wait for one write, not for two. */
+static void
+mark_day(struct agent *agent, struct generation *generation)
+{
+    int32_t today = state_day(agent->state, clock_wall_ms());
+    days_sent(&generation->days, generation->committed);
+    bool fits = today < 0 ||
+                days_add(&generation->days, generation->committed, generation->committed, today);
+    ASSERT(fits);
+}
+
 /* Takes `fd`. False: it changes right now, nothing was begun. */
 static bool
 begin(struct agent *agent, struct file *file, const struct stat *about, int fd, const char *origin)
@@ -123,6 +135,7 @@ begin(struct agent *agent, struct file *file, const struct stat *about, int fd, 
         return false;
     }
     generation_know_start(&agent->catalog, generation, fd);
+    mark_day(agent, generation);
     state_put_generation(agent->state, generation);
     generation->durable_at = state_sequence(agent->state);
     metrics_add(agent->metrics,

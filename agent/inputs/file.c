@@ -250,6 +250,7 @@ file_attach(struct agent *agent, struct file *file, struct generation *generatio
     generation->gone = NULL;
     if (generation->part_size > agent->part_max)
         generation->part_size = (uint32_t)agent->part_max;
+    days_found(&generation->days, file->size);
     reader_seek(file, generation->committed, generation->checkpoints[0].hash);
     if (file->size > generation->committed) {
         file->behind_since_ms = clock_monotonic_ms();

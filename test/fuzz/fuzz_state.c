@@ -26,6 +26,8 @@ parse(const void *bytes, size_t size)
         ASSERT(at->cut_count <= CUTS_MAX);
         ASSERT(at->head_size <= HEAD_SIZE_MAX);
         ASSERT(at->checkpoints[0].offset == at->committed);
+        ASSERT(days_are_sane(&at->days));
+        ASSERT(at->days.count == 0 || at->days.sent >= at->days.from[at->days.count - 1]);
     }
     catalog_done(&catalog);
 }
