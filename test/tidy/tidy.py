@@ -79,7 +79,7 @@ def check_c(path, text):
 
 def check_reference():
     """conf/REFERENCE.md is made by the programs; a stale one lies."""
-    for program in ("agent", "sink"):
+    for program in ("agent", "sink", "exporter"):
         binary = next((ROOT / "build" / preset / f"tailrace-{program}"
                        for preset in ("release", "dev")
                        if (ROOT / "build" / preset / f"tailrace-{program}").is_file()), None)
