@@ -18,9 +18,10 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "stack"), str(HERE.parent / "chaos")]
 
+from products import PRODUCTS, url_of  # noqa: E402
 from programs import Agent, Program, Sink  # noqa: E402
 from servers import Broker, Index  # noqa: E402
-from stack import Stack  # noqa: E402
+from stack import SERVICES, Stack, http  # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -34,10 +35,9 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def stack():
     stack = Stack()
-    services = ("kafka36", "kafka", "kafka3", "opensearch", "elasticsearch8", "elasticsearch9")
-    before = {name for name in services if stack.running(name)}
+    before = {name for name in SERVICES if stack.running(name)}
     yield stack
-    for name in services:
+    for name in SERVICES:
         if name not in before and not os.environ.get("TAILRACE_STACK_KEEP"):
             stack.stop(name)
 
@@ -106,6 +106,20 @@ def index(opensearch):
     drop(found)
 
 
+@pytest.fixture(scope="module", params=PRODUCTS)
+def search(request):
+    """The name of a search server, one after the other; see products.py."""
+    return request.param
+
+
+@pytest.fixture
+def product(stack, search):
+    """A fresh index on that server, which has ordinary limits; its template goes with it."""
+    found = Index.fresh(url_of(stack, search), "docs")
+    yield found
+    drop(found)
+
+
 @pytest.fixture
 def two_indices(opensearch):
     found = [Index.fresh(opensearch, label) for label in ("left", "right")]
@@ -117,6 +131,7 @@ def two_indices(opensearch):
 def drop(index):
     try:
         index.drop()
+        http("DELETE", f"{index.url}/_index_template/tailrace-{index.name}")
     except OSError:
         pass    # the server is away; the next fresh one forgets it
 

@@ -2,31 +2,15 @@
 """The index as it is made: types, names, other writers' JSON, templates and their owners."""
 
 import json
-import os
 
 import pytest
 
 from programs import REPO
-from servers import Index, event_key, event_value
+from servers import event_key, event_value
 from wait import wait_for
 
 KEYS = 50_000
 TIME = "2026-11-21T06:12:00.123Z"
-
-
-# TAILRACE_SEARCH names further ones of the stack, or addresses: elasticsearch9 http://…
-PRODUCTS = ["opensearch", "elasticsearch8", *os.environ.get("TAILRACE_SEARCH", "").split()]
-
-
-@pytest.fixture(params=PRODUCTS)
-def product(request, stack):
-    """A fresh index on each of the two products; its template goes with it."""
-    given = request.param.startswith("http")
-    url = request.param if given else stack.start(request.param, settings={})
-    found = Index.fresh(url, "design")
-    yield found
-    found.drop()
-    found.ask("DELETE", f"/_index_template/tailrace-{found.name}", ok=(200, 404))
 
 
 def run(kafka, make_sink, index, records, dead_letters=0, **config):

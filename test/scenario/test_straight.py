@@ -4,8 +4,6 @@
 import os
 import shutil
 
-import pytest
-
 from identity import Watch
 from inputs import copy_head, copy_rest, corpus, generate
 from oracle import Tally, expected_by_place, place_key
@@ -15,18 +13,8 @@ LINES = int(os.environ.get("TAILRACE_LINES") or 100_000)
 HEAD = 50           # lines of each file that are shipped before the state is copied
 
 
-@pytest.fixture(params=["opensearch", "elasticsearch8", "elasticsearch9"])
-def engine(request, stack):
-    settings = {} if request.param == "opensearch" else None
-    index = Index.fresh(stack.start(request.param, settings=settings), "straight")
-    yield index
-    index.drop()
-    if request.param != "opensearch" and not os.environ.get("TAILRACE_STACK_KEEP"):
-        stack.stop(request.param)
-
-
 def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
-        kafka, engine, folder, seed, make_agent, make_sink):
+        kafka, product, folder, seed, make_agent, make_sink):
     logs = folder / "logs"
     logs.mkdir()
     sources = corpus()
@@ -36,7 +24,7 @@ def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
     topic = kafka.topic("straight", dead_letters=True)
     agent = make_agent(kafka.servers, topic, [{"name": "logs", "paths": [str(logs / "*.log")]}])
     group = f"group-{topic}"
-    sink = make_sink(kafka.servers, group, [{"topic": topic, "index": engine.name}], engine.url)
+    sink = make_sink(kafka.servers, group, [{"topic": topic, "index": product.name}], product.url)
 
     agent.once()
     before = folder / "state-before"
@@ -48,11 +36,11 @@ def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
     expected = expected_by_place(logs.glob("*.log"))
     assert shipped_before >= HEAD
 
-    patience = 60 + LINES / 1000
+    patience = 120 + LINES / 500
     with Watch(sink):
         agent.start()
         sink.start()
-        engine.wait_count(len(expected), patience, sink.check_alive,
+        product.wait_count(len(expected), patience, sink.check_alive,
                           lambda: f"{kafka.total(topic)} records on the topic{sink.tail(8)}")
         kafka.wait_committed(group, topic)
         assert sink.finished("indexed") == len(expected)
@@ -60,7 +48,7 @@ def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
     agent.stop()
     sink.stop()
     assert kafka.total(topic) == len(expected)
-    Tally(expected, place_key, engine.name).add_all(engine.documents()).check(seed)
+    Tally(expected, place_key, product.name).add_all(product.documents()).check(seed)
 
     # Once more: every record again, and every line of the files again under the same ids.
     kafka.stack.reset_group_to_earliest(kafka.name, group)
@@ -78,7 +66,7 @@ def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
         assert sink.finished("indexed") == 0
         assert sink.finished("dead_lettered") == 0
     sink.stop()
-    Tally(expected, place_key, engine.name).add_all(engine.documents()).check(seed)
+    Tally(expected, place_key, product.name).add_all(product.documents()).check(seed)
     assert kafka.total(f"{topic}.dlq") == 0
 
 

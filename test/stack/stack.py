@@ -38,6 +38,9 @@ EPHEMERAL = 32768        # ports from here on are handed out to outgoing connect
 READY_SECONDS = 180
 GRACE_SECONDS = 20
 ZOOKEEPER = 0            # the node number of ZooKeeper in kafka36
+JAVA21 = ("opensearch3", "elasticsearch9")
+MAINS = {"elasticsearch7": "Es7Main", "elasticsearch8": "EsMain", "elasticsearch9": "EsMain",
+         "opensearch": "OsMain", "opensearch3": "Os3Main"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ SERVICES = {service.name: service for service in (
     Service("kafka", "kafka4", (1,), 200, "512m"),
     Service("kafka3", "kafka4", (1, 2, 3), 300, "384m"),
     Service("opensearch", "opensearch", (1,), 400, "512m"),
+    Service("opensearch3", "opensearch3", (1,), 450, "512m"),
+    Service("opensearchcluster", "opensearch", (1, 2, 3), 650, "384m"),
+    Service("elasticsearch7", "elasticsearch7", (1,), 550, "512m"),
     Service("elasticsearch8", "elasticsearch8", (1,), 500, "512m"),
     Service("elasticsearch9", "elasticsearch9", (1,), 600, "512m"),
     Service("kafkaacl", "kafka4", (1,), 700, "384m"),
@@ -126,11 +132,11 @@ class Stack:
         return self.port_base + service.offset + (9 if node == ZOOKEEPER else 10 * (node - 1))
 
     def address(self, name: str, node: int | None = None) -> str:
-        """The bootstrap list or the URL of a service; with `node`, the address of that node."""
+        """The bootstrap list or the URLs of a service; with `node`, the address of that node."""
         service = self._service(name)
         nodes = service.brokers if node is None else (node,)
-        hosts = ",".join(f"127.0.0.1:{self.port(name, each)}" for each in nodes)
-        return hosts if service.is_kafka else f"http://{hosts}"
+        scheme = "" if service.is_kafka else "http://"
+        return ",".join(f"{scheme}127.0.0.1:{self.port(name, each)}" for each in nodes)
 
     def node_dir(self, name: str, node: int = 1) -> Path:
         return self.directory / name / f"n{node}"
@@ -418,7 +424,7 @@ class Stack:
 
     def _launch(self, service: Service, nodes: list[int]) -> None:
         home = jars(service.jars)
-        java = java21() if service.name == "elasticsearch9" else java17()
+        java = java21() if service.jars in JAVA21 else java17()
         self._check_ports(service, nodes)
         settings = dict(self._state(service.name)["settings"])
         heap = settings.pop("heap", service.heap)
@@ -437,7 +443,7 @@ class Stack:
         (directory / "tmp").mkdir(parents=True, exist_ok=True)
         (directory / "config").mkdir(exist_ok=True)
         if not service.is_kafka:
-            return self._configure_search(service, directory, home, settings)
+            return self._configure_search(service, node, directory, home, settings)
         if node == ZOOKEEPER:
             file = directory / "config/zookeeper.properties"
             lines: dict[str, Any] = {
@@ -510,22 +516,30 @@ class Stack:
             "super.users": "User:ANONYMOUS",
         }
 
-    def _configure_search(self, service: Service, directory: Path, home: Path,
+    def _configure_search(self, service: Service, node: int, directory: Path, home: Path,
                           settings: dict[str, Any]) -> list[str]:
         elastic = service.name.startswith("elasticsearch")
-        port = self.port(service.name)
+        port = self.port(service.name, node)
         lines = {
-            "cluster.name": f"stack-{service.name}", "node.name": "n1",
+            "cluster.name": f"stack-{service.name}", "node.name": f"n{node}",
             "network.host": "127.0.0.1", "http.port": port, "transport.port": port + 1,
-            "discovery.type": "single-node", "http.max_content_length": "100mb",
+            "http.max_content_length": "100mb",
             "cluster.routing.allocation.disk.threshold_enabled": False,
-        } | settings
+        }
+        if len(service.nodes) == 1:
+            lines["discovery.type"] = "single-node"
+        else:
+            transports = [self.port(service.name, each) + 1 for each in service.nodes]
+            lines |= {"discovery.seed_hosts": [f"127.0.0.1:{each}" for each in transports],
+                      "cluster.initial_cluster_manager_nodes": [f"n{each}" for each in
+                                                                service.nodes]}
+        lines |= settings
         file = directory / f"config/{'elasticsearch' if elastic else 'opensearch'}.yml"
         file.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in lines.items()))
         if elastic:
             (directory / "modules").unlink(missing_ok=True)
             (directory / "modules").symlink_to(home / "modules")
-        return ["EsMain" if elastic else "OsMain", str(directory)]
+        return [MAINS[service.jars], str(directory)]
 
     def _format(self, service: Service, nodes: list[int], java: Path, home: Path) -> None:
         """Gives KRaft nodes without data their identity, all at the same time."""
@@ -672,14 +686,17 @@ class Stack:
         return ""
 
     def _search_not_ready(self, service: Service, nodes: list[int]) -> str:
-        """Why the server is not ready, or nothing. It can be red for a while after a kill."""
-        try:
-            status, health = http("GET", self.address(service.name) + "/_cluster/health",
-                                  timeout=10)
-        except OSError as error:
-            return f"HTTP port: {error}"
-        if status != 200 or health["status"] not in ("yellow", "green"):
-            return f"health answers {status} {health}"
+        """Why a server is not ready, or nothing. It can be red for a while after a kill."""
+        for node in nodes:
+            try:
+                status, health = http("GET", self.address(service.name, node) + "/_cluster/health",
+                                      timeout=10)
+            except OSError as error:
+                return f"HTTP port of node {node}: {error}"
+            if status != 200 or health["status"] not in ("yellow", "green"):
+                return f"health answers {status} {health}"
+            if health["number_of_nodes"] != len(nodes):
+                return f"node {node} sees {health['number_of_nodes']} nodes of {len(nodes)}"
         return ""
 
     def _wait_zookeeper(self, service: Service, broker: int) -> None:

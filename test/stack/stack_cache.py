@@ -25,11 +25,14 @@ TRIES = 3
 PACKAGES = "openjdk-17-jdk-headless maven python3-venv python3-pip"
 
 # set: (version, Java sources, set whose jars they are compiled against). Java 17's compiler
-# cannot read the classes of Elasticsearch 9, so its sources are compiled against version 8.
+# cannot read the classes of Elasticsearch 9 and OpenSearch 3, so their sources are compiled
+# against the version before.
 SETS = {
     "kafka36": ("3.6.1", (), ""),
     "kafka4": ("4.1.1", (), ""),
     "opensearch": ("2.19.1", ("OsMain",), "opensearch"),
+    "opensearch3": ("3.3.2", ("Os3Main",), "opensearch"),
+    "elasticsearch7": ("7.17.29", ("Es7Main",), "elasticsearch7"),
     "elasticsearch8": ("8.19.21", ("EsMain", "RootPlugin"), "elasticsearch8"),
     "elasticsearch9": ("9.1.7", ("EsMain", "RootPlugin"), "elasticsearch8"),
 }
@@ -167,15 +170,31 @@ def jars(name: str) -> Path:
         # Maven remembers a failed lookup; -U makes it ask again.
         run(f"{name}: jars of version {version}", command + ["-U"] * (attempt > 1),
             env={**os.environ, "JAVA_HOME": str(home)})
+        for distribution in (into / "libs").glob("*.zip"):
+            unpack_distribution(into, distribution)
         if files:
             class_path = f"{compile_with or into}/libs/*"
             run(f"{name}: compiling {', '.join(sources)}",
                 [f"{home}/bin/javac", "-cp", class_path, "-d", f"{into}/classes",
                  *map(str, files)])
-        if name.startswith("elasticsearch"):
+        if "RootPlugin" in sources:
             make_modules(into, version)
 
     return install(name, target, fill)
+
+
+def unpack_distribution(into: Path, distribution: Path) -> None:
+    """Jars and modules of a server that is published whole."""
+    with zipfile.ZipFile(distribution) as archive:
+        for member in archive.namelist():
+            parts = member.split("/")
+            if parts[1] == "lib" and len(parts) == 3 and parts[2].endswith(".jar"):
+                (into / "libs" / parts[2]).write_bytes(archive.read(member))
+            elif parts[1] == "modules" and parts[-1]:
+                target = into.joinpath(*parts[1:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(member))
+    distribution.unlink()
 
 
 def make_modules(into: Path, version: str) -> None:
