@@ -15,10 +15,14 @@
 #define KEY_TAIL_MAX 500 /* Elasticsearch refuses an _id above 512 bytes */
 #define OFFSET_TEXT_SIZE 16
 #define HASH_TEXT_SIZE 16
+#define HEX_STEP 16
 
 _Static_assert(EVENT_ID_SIZE ==
                    3 + GENERATION_TEXT_SIZE + 1 + OFFSET_TEXT_SIZE + 1 + HASH_TEXT_SIZE,
                "the key is t1.<generation>.<offset>.<hash>");
+_Static_assert(OFFSET_TEXT_SIZE == HEX_STEP && HASH_TEXT_SIZE == HEX_STEP &&
+                   GENERATION_TEXT_SIZE >= HEX_STEP,
+               "digits are checked by sixteen");
 
 /* `digits` lower-case hex digits of the value, most significant first. */
 static void
@@ -83,12 +87,13 @@ event_id_format(char out[EVENT_ID_SIZE], const char generation[GENERATION_TEXT_S
     put_hex(out + 5 + GENERATION_TEXT_SIZE + OFFSET_TEXT_SIZE, hash, HASH_TEXT_SIZE);
 }
 
-/* No branch for each digit: a sink asks this of every record. */
+/* Sixteen digits at once and no branch for each, which compilers turn into a few vector
+ * instructions: a sink asks this of every record. */
 static bool
-is_hex(const char *text, size_t size)
+are_hex(const char text[HEX_STEP])
 {
-    unsigned others = 0;
-    for (size_t i = 0; i < size; i++)
+    unsigned char others = 0;
+    for (size_t i = 0; i < HEX_STEP; i++)
         others |= ((unsigned char)(text[i] - '0') > 9) & ((unsigned char)(text[i] - 'a') > 5);
     return others == 0;
 }
@@ -111,13 +116,13 @@ static bool
 is_version_one(const char *key, size_t size)
 {
     if (size == 3 + 2 + HASH_TEXT_SIZE && memcmp(key + 3, "j.", 2) == 0)
-        return is_hex(key + 5, HASH_TEXT_SIZE);
+        return are_hex(key + 5);
     if (size != EVENT_ID_SIZE)
         return false;
     const char *offset = key + 3 + GENERATION_TEXT_SIZE;
     const char *hash = offset + 1 + OFFSET_TEXT_SIZE;
-    return is_hex(key + 3, GENERATION_TEXT_SIZE) && *offset == '.' &&
-           is_hex(offset + 1, OFFSET_TEXT_SIZE) && *hash == '.' && is_hex(hash + 1, HASH_TEXT_SIZE);
+    return are_hex(key + 3) && are_hex(key + 3 + GENERATION_TEXT_SIZE - HEX_STEP) &&
+           *offset == '.' && are_hex(offset + 1) && *hash == '.' && are_hex(hash + 1);
 }
 
 bool
@@ -189,7 +194,7 @@ event_id_foreign_fits(const void *id, size_t size, const void *value, size_t val
     memcpy(text, id, size);
     text[size] = '\0';
     const char *at = text + 3 + HASH_TEXT_SIZE;
-    if (memcmp(text, "k1.", 3) != 0 || !is_hex(text + 3, HASH_TEXT_SIZE) || *at++ != '.')
+    if (memcmp(text, "k1.", 3) != 0 || !are_hex(text + 3) || *at++ != '.')
         return false;
     int64_t partition;
     int64_t offset;

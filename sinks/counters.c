@@ -97,19 +97,9 @@ counters_publish(struct pipeline *pipeline)
 
 void
 counters_note_bulk(struct pipeline *pipeline, const struct bulk *bulk, const struct err *err,
-                   uint64_t now_ms)
+                   size_t passed, uint64_t now_ms)
 {
     struct metrics *metrics = pipeline->settings.metrics;
-    size_t passed = 0;
-    int64_t oldest_ms = INT64_MAX;
-    for (size_t i = 0; i < bulk->out.item_count; i++) {
-        enum output_outcome outcome = bulk->out.items[i].outcome;
-        if (outcome != OUTPUT_INDEXED && outcome != OUTPUT_DUPLICATE)
-            continue;
-        passed++;
-        if (bulk->documents[i]->timestamp_ms >= 0 && bulk->documents[i]->timestamp_ms < oldest_ms)
-            oldest_ms = bulk->documents[i]->timestamp_ms;
-    }
     metrics_observe(metrics, pipeline->bulk_seconds, (double)(now_ms - bulk->sent_ms) / 1000);
     metrics_observe(metrics, pipeline->bulk_bytes, (double)bulk->out.value_bytes);
     metrics_add(metrics,
@@ -117,10 +107,15 @@ counters_note_bulk(struct pipeline *pipeline, const struct bulk *bulk, const str
                 : passed == bulk->out.item_count ? pipeline->bulks_ok
                                                  : pipeline->bulks_partial,
                 1);
-    int64_t age_ms = clock_wall_ms() - oldest_ms;
-    if (oldest_ms != INT64_MAX)
-        metrics_observe(metrics, pipeline->series[bulk->route - pipeline->routes].event_age,
-                        age_ms > 0 ? (double)age_ms / 1000 : 0);
+}
+
+void
+counters_note_age(struct pipeline *pipeline, const struct route *route, int64_t timestamp_ms)
+{
+    int64_t age_ms = clock_wall_ms() - timestamp_ms;
+    metrics_observe(pipeline->settings.metrics,
+                    pipeline->series[route - pipeline->routes].event_age,
+                    age_ms > 0 ? (double)age_ms / 1000 : 0);
 }
 
 void

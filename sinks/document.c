@@ -11,15 +11,18 @@
 #include "sinks/record.h"
 
 #define CHUNK_DOCUMENTS 256
+#define CACHE_LINE 64
 /* What librdkafka keeps for a message beside its bytes (measured at 2.0.2: an op of 240 bytes). */
 #define MESSAGE_OVERHEAD 256
 /* A converted value: the largest record a broker takes by far, six times escaped. */
 #define CONVERTED_MAX (1024U * 1024 * 1024)
 
 struct chunk {
+    struct document documents[CHUNK_DOCUMENTS]; /* in front: the chunk is aligned for their sake */
     struct chunk *next;
-    struct document documents[CHUNK_DOCUMENTS];
 };
+/* aligned_alloc() wants whole lines. */
+#define CHUNK_SIZE ((sizeof(struct chunk) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
 
 void
 document_list_append(struct document_list *list, struct document *document)
@@ -85,7 +88,7 @@ document_pool_done(struct document_pool *pool)
 static bool
 grow(struct document_pool *pool)
 {
-    struct chunk *chunk = malloc(sizeof(*chunk));
+    struct chunk *chunk = aligned_alloc(CACHE_LINE, CHUNK_SIZE);
     if (chunk == NULL)
         return false;
     chunk->next = pool->chunks;

@@ -18,35 +18,38 @@
 /* Header of a record that was produced again: the id it had, when its key is not the id. */
 #define DOCUMENT_ID_HEADER "tailrace.id"
 
+/* In the order of use: a bulk is made of the first cache line, its answer needs the second too. */
 struct document {
     struct document *next;
-    rd_kafka_message_t *message; /* owned; NULL once settled */
-    char *own;                   /* owned: converted value or settled bytes, NULL for none */
-    const char *key;             /* of the record; NULL for none */
-    size_t key_size;
-    const char *raw; /* the record's value; NULL for none */
-    size_t raw_size;
     const char *id;
     size_t id_size;
     const char *value; /* the document: one line */
     size_t value_size;
+    unsigned attempts;           /* times sent */
+    int32_t day;                 /* that its index is of, when its route rotates */
+    bool found;                  /* it was in the index, before all there was synced */
+    bool others_passed;          /* when it was refused, or since */
+    bool cut;                    /* its dead letter carries the start of the value only */
+    rd_kafka_message_t *message; /* owned; NULL once settled */
+
+    char *own;    /* owned: converted value or settled bytes, NULL for none */
+    char *reason; /* owned: why it is a dead letter, NULL */
     struct partition *partition;
-    uint32_t generation;
     uint64_t sequence;
+    uint32_t generation;
+    int status;
     int64_t offset;
     int64_t timestamp_ms;
-    size_t held;         /* bytes that count against the memory limit */
+    size_t held; /* bytes that count against the memory limit */
+
+    const char *key; /* of the record; NULL for none */
+    size_t key_size;
+    const char *raw; /* the record's value; NULL for none */
+    size_t raw_size;
     uint64_t due_ms;     /* in a retry list: not before */
-    unsigned attempts;   /* times sent */
-    unsigned refusals;   /* times refused for no known reason that count */
-    uint64_t refused_at; /* the route's successes at the last one */
+    uint64_t refused_at; /* the route's successes at the last refusal */
     uint64_t refused_ms; /* its time */
-    bool others_passed;  /* when it was refused, or since */
-    bool found;          /* it was in the index, before all there was synced */
-    char *reason;        /* owned: why it is a dead letter, NULL */
-    int status;
-    int32_t day; /* that its index is of, when its route rotates */
-    bool cut;    /* its dead letter carries the start of the value only */
+    unsigned refusals;   /* times refused for no known reason that count */
 };
 
 struct document_list {

@@ -70,7 +70,7 @@ letters_done(void *context, void *record, const struct err *err)
         if (fault_clear(&route->letters_fault))
             pipeline_say(LOG_LEVEL_INFO, "dead-letter topic %s takes letters again",
                          route->dead_letter_topic);
-        pipeline_finish(pipeline, route, document, ROUTE_DEAD_LETTERED);
+        pipeline_finish(pipeline, route, document, ROUTE_DEAD_LETTERED, clock_monotonic_ms());
         return;
     }
     if (document_is_late(document) || pipeline->stopping) {

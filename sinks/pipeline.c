@@ -56,12 +56,12 @@ pipeline_forget(struct pipeline *pipeline, struct route *route, struct document 
 
 void
 pipeline_finish(struct pipeline *pipeline, struct route *route, struct document *document,
-                enum route_outcome outcome)
+                enum route_outcome outcome, uint64_t now_ms)
 {
     if (!document_is_late(document)) {
         consumer_finish(document->partition, document->generation, document->sequence);
         route->finished[outcome]++;
-        route->progress_ms = clock_monotonic_ms();
+        route->progress_ms = now_ms;
     }
     pipeline_forget(pipeline, route, document);
 }

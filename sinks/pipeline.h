@@ -108,7 +108,7 @@ size_t pipeline_held_bytes(const struct pipeline *pipeline);
 void pipeline_say(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The end of a document: counted, its offset finished, its memory free. */
 void pipeline_finish(struct pipeline *pipeline, struct route *route, struct document *document,
-                     enum route_outcome outcome);
+                     enum route_outcome outcome, uint64_t now_ms);
 /* Without counting: it is late, or the program ends. */
 void pipeline_forget(struct pipeline *pipeline, struct route *route, struct document *document);
 

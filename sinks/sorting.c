@@ -27,6 +27,8 @@ struct sorting {
     bool noted;                 /* a fault is noted once, not for each item */
     uint64_t retry_wait_ms;     /* one for all: what was refused together comes back together */
     size_t count;
+    size_t stored;     /* of them */
+    int64_t oldest_ms; /* timestamp of the oldest of those, INT64_MAX: none has one */
     uint64_t now_ms;
 };
 
@@ -92,23 +94,31 @@ send_back(struct sorting *sorting, struct document *document)
 }
 
 static void
+note_stored(struct sorting *sorting, const struct document *document)
+{
+    sorting->stored++;
+    if (document->timestamp_ms >= 0 && document->timestamp_ms < sorting->oldest_ms)
+        sorting->oldest_ms = document->timestamp_ms;
+}
+
+static void
 sort_item(struct sorting *sorting, struct document *document, const struct output_item *item)
 {
     struct pipeline *pipeline = sorting->pipeline;
     struct route *route = sorting->route;
     switch (item->outcome) {
     case OUTPUT_INDEXED:
-        pipeline_finish(pipeline, route, document, ROUTE_INDEXED);
+        pipeline_finish(pipeline, route, document, ROUTE_INDEXED, sorting->now_ms);
         return;
     case OUTPUT_DUPLICATE:
-        pipeline_finish(pipeline, route, document, ROUTE_DUPLICATE);
+        pipeline_finish(pipeline, route, document, ROUTE_DUPLICATE, sorting->now_ms);
         return;
     case OUTPUT_FOUND:
         document->found = true;
         send_back(sorting, document);
         return;
     case OUTPUT_FAILURE_STORE:
-        pipeline_finish(pipeline, route, document, ROUTE_FAILURE_STORE);
+        pipeline_finish(pipeline, route, document, ROUTE_FAILURE_STORE, sorting->now_ms);
         return;
     case OUTPUT_DOCUMENT:
         condemn(route, document, item->status, item->reason);
@@ -185,22 +195,29 @@ sorting_bulk_done(void *context, struct output_bulk *out, const struct err *err)
         .route = route,
         .whole = err != NULL,
         .count = out->item_count,
+        .oldest_ms = INT64_MAX,
         .now_ms = clock_monotonic_ms(),
     };
     pipeline->heard_ms = sorting.now_ms;
     route->bulks_flying--;
     pipeline->bulks_flying--;
     pipeline->flying_bytes -= out->value_bytes;
-    counters_note_bulk(pipeline, bulk, err, sorting.now_ms);
     uint64_t successes = route->successes;
     judge(pipeline, route, out, err, sorting.now_ms);
     sorting.any_passed = route->successes > successes;
     for (size_t i = 0; i < out->item_count; i++) {
-        if (document_is_late(bulk->documents[i]))
-            pipeline_forget(pipeline, route, bulk->documents[i]);
+        struct document *document = bulk->documents[i];
+        enum output_outcome outcome = out->items[i].outcome;
+        if (outcome == OUTPUT_INDEXED || outcome == OUTPUT_DUPLICATE)
+            note_stored(&sorting, document);
+        if (document_is_late(document))
+            pipeline_forget(pipeline, route, document);
         else
-            sort_item(&sorting, bulk->documents[i], &out->items[i]);
+            sort_item(&sorting, document, &out->items[i]);
     }
+    counters_note_bulk(pipeline, bulk, err, sorting.stored, sorting.now_ms);
+    if (sorting.oldest_ms != INT64_MAX)
+        counters_note_age(pipeline, route, sorting.oldest_ms);
     route_put_back(route, &sorting.back);
     if (sorting.split.count > 1)
         route_suspect(route, &sorting.split);

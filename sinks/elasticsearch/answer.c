@@ -3,7 +3,8 @@
  *     {"errors":true,"items":[{"create":{"status":400,"error":{"type":"…","reason":"…"}}},…]}
  *     {"error":{"type":"…","reason":"…","root_cause":[…]},"status":400}   all of it refused
  *     {"error":"Content-Type header [text/plain] is not supported","status":406}
- * Places are told by depth and by the keys on the way; whatever else stands there is skipped. */
+ * Places are told by depth and by the keys on the way; whatever else stands there is skipped.
+ * Items of the common form, behind another item, do not pass through yajl at all. */
 #include "sinks/elasticsearch/answer.h"
 
 #include <limits.h>
@@ -14,6 +15,11 @@
 
 #include "core/assert.h"
 #include "sinks/elasticsearch/outcome.h"
+
+/* What nearly every item is. Between two items the parser is in one state, before such an item and
+ * after it; so as many as follow each other are counted instead of parsed (20 ns against 90). */
+#define PLAIN_ITEM ",{\"create\":{\"status\":201}}"
+#define PLAIN_ITEM_SIZE (sizeof(PLAIN_ITEM) - 1)
 
 /* Depths of what we look for: the number of brackets that are open. */
 enum {
@@ -53,7 +59,8 @@ struct answer {
     size_t reason_capacity;
     char head[ANSWER_HEAD_MAX + 1];
     size_t head_size;
-    bool broken; /* not JSON, or more items than were sent */
+    bool after_item; /* the last byte that the parser was given closed an item */
+    bool broken;     /* not JSON, or more items than were sent */
 };
 
 bool
@@ -288,10 +295,39 @@ answer_begin(struct answer *answer, struct output_item *items, size_t item_count
     answer->in_error = false;
     answer->place = PLACE_OTHER;
     answer->head_size = 0;
+    answer->after_item = false;
     answer->broken = false;
     buffer_clear(&answer->reasons);
     forget_item(answer);
     return true;
+}
+
+/* Counts the plain items in front. Their size. */
+static size_t
+take_plain_items(struct answer *answer, const char *bytes, size_t size)
+{
+    size_t taken = 0;
+    while (size - taken >= PLAIN_ITEM_SIZE &&
+           memcmp(bytes + taken, PLAIN_ITEM, PLAIN_ITEM_SIZE) == 0) {
+        if (answer->seen == answer->item_count) {
+            answer->broken = true;
+            break;
+        }
+        struct output_item *item = &answer->items[answer->seen];
+        item->status = 201;
+        item->outcome = OUTPUT_INDEXED;
+        answer->reason_offsets[answer->seen++] = 0;
+        taken += PLAIN_ITEM_SIZE;
+    }
+    return taken;
+}
+
+static void
+parse(struct answer *answer, const char *bytes, size_t size)
+{
+    answer->broken =
+        yajl_parse(answer->parser, (const unsigned char *)bytes, size) != yajl_status_ok;
+    answer->after_item = answer->in_items && answer->depth == DEPTH_ITEMS && bytes[size - 1] == '}';
 }
 
 void
@@ -301,9 +337,16 @@ answer_feed(struct answer *answer, const char *bytes, size_t size)
     size_t head = size < room ? size : room;
     memcpy(answer->head + answer->head_size, bytes, head);
     answer->head_size += head;
-    if (!answer->broken &&
-        yajl_parse(answer->parser, (const unsigned char *)bytes, size) != yajl_status_ok)
-        answer->broken = true;
+    while (size > 0 && !answer->broken) {
+        size_t taken = answer->after_item ? take_plain_items(answer, bytes, size) : 0;
+        if (taken == 0) {
+            const char *plain = memmem(bytes + 1, size - 1, PLAIN_ITEM, PLAIN_ITEM_SIZE);
+            taken = plain == NULL ? size : (size_t)(plain - bytes);
+            parse(answer, bytes, taken);
+        }
+        bytes += taken;
+        size -= taken;
+    }
 }
 
 /* The start of a page that is no JSON, fit for one line of a log. */

@@ -45,7 +45,7 @@ put(char *out, const char *bytes, size_t size)
 static void
 append_item(struct buffer *out, const struct output_item *item, const char *default_index)
 {
-    bool names_index = strcmp(item->index, default_index) != 0;
+    bool names_index = item->index != default_index && strcmp(item->index, default_index) != 0;
     size_t index_size = names_index ? strlen(item->index) : 0;
     size_t size = sizeof(ACTION_HEAD) + sizeof(ACTION_INDEX) + sizeof(ACTION_TAIL) + item->id_size +
                   index_size + item->value_size + 1;

@@ -218,6 +218,13 @@ malloc(size_t size)
 }
 
 void *
+aligned_alloc(size_t alignment, size_t size)
+{
+    NEXT(aligned_alloc)
+    return fails(KIND_MALLOC, CALLER) ? NULL : next(alignment, size);
+}
+
+void *
 calloc(size_t count, size_t size)
 {
     NEXT(calloc)

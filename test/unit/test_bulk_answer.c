@@ -160,6 +160,63 @@ answer_cut_anywhere_is_not_believed(void **state)
     answer_free(reading.answer);
 }
 
+#define CREATED "{\"create\":{\"status\":201}}"
+#define FULL "{\"create\":{\"status\":429,\"error\":{\"type\":\"e\",\"reason\":\"r\"}}}"
+
+/* Fed byte by byte, all goes through the parser; in larger pieces, items of the common form do
+ * not. */
+static void
+plain_items_are_counted_as_the_parser_would_count_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool believed;
+    } cases[] = {
+        {"{\"items\":[" CREATED "," CREATED "," CREATED "," CREATED "]}", true},
+        {"{\"items\":[" FULL "," CREATED "," CREATED "," FULL "]}", true},
+        {"{\"items\":[" CREATED "," FULL "," CREATED "," CREATED "],\"errors\":true}", true},
+        {" {\"items\" : [ " CREATED " ," CREATED "," CREATED " , " CREATED " ] } ", true},
+        {"{\"items\":[" CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[" CREATED "," CREATED "," CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[" CREATED "," CREATED "," CREATED "," CREATED, false},
+        {"{\"items\":[" CREATED "," CREATED "," CREATED "," CREATED "]", false},
+        {"{\"items\":[" CREATED "," CREATED "," CREATED "," CREATED ",]}", false},
+        {"{\"items\":[," CREATED "," CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[" CREATED ",," CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[" CREATED " " CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[" CREATED CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[" CREATED "]," CREATED "," CREATED "," CREATED "}", false},
+        {"{\"items\":{\"x\":" CREATED "," CREATED "," CREATED "," CREATED "}}", false},
+        {"{\"x\":[" CREATED "," CREATED "," CREATED "," CREATED "]}", false},
+        {"{\"items\":[{\"create\":{\"status\":400,\"error\":{\"type\":\"t\",\"x\":[{}," CREATED
+         "," CREATED "]}}}," CREATED "," CREATED "," CREATED "]}",
+         true},
+        {"{\"items\":[{\"create\":{\"status\":400,\"error\":{\"reason\":\"},{\"create\":"
+         "{\"status\":201}}\"}}}," CREATED "," CREATED "," CREATED "]}",
+         false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t size = strlen(cases[i].text);
+        struct reading parsed;
+        read_text(&parsed, 4, 200, cases[i].text, size, 1);
+        assert_int_equal(parsed.believed, cases[i].believed);
+        for (size_t step = 2; step <= size; step++) {
+            struct reading counted;
+            read_text(&counted, 4, 200, cases[i].text, size, step);
+            assert_int_equal(counted.believed, cases[i].believed);
+            for (size_t item = 0; item < 4; item++) {
+                assert_int_equal(counted.items[item].status, parsed.items[item].status);
+                assert_int_equal(counted.items[item].outcome, parsed.items[item].outcome);
+                assert_int_equal(counted.items[item].reason == NULL,
+                                 parsed.items[item].reason == NULL);
+            }
+            answer_free(counted.answer);
+        }
+        answer_free(parsed.answer);
+    }
+}
+
 static void
 pages_of_proxies_are_quoted_not_parsed(void **state)
 {
@@ -265,6 +322,7 @@ main(void)
         cmocka_unit_test(whole_requests_that_are_refused_decide_for_all_items),
         cmocka_unit_test(answer_with_another_number_of_items_is_not_believed),
         cmocka_unit_test(answer_cut_anywhere_is_not_believed),
+        cmocka_unit_test(plain_items_are_counted_as_the_parser_would_count_them),
         cmocka_unit_test(pages_of_proxies_are_quoted_not_parsed),
         cmocka_unit_test(values_in_foreign_places_do_not_count),
         cmocka_unit_test(full_queues_are_retried_by_item_and_hopeless_sizes_are_split),
