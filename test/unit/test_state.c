@@ -21,6 +21,7 @@
 #include "agent/journal.h"
 #include "agent/state.h"
 #include "core/buffer.h"
+#include "core/clock.h"
 
 #define JOURNAL_MAX (1024 * 1024)
 
@@ -217,6 +218,126 @@ journal_bytes(const struct world *world, unsigned char *out, size_t out_max)
     assert_true(size > 0);
     (void)close(fd);
     return (size_t)size;
+}
+
+/* A file of which something was sent on that day, behind what is acknowledged. */
+static struct generation *
+add_sent(struct world *world, const char *path, int32_t day)
+{
+    struct generation *generation = add(world, path, 100);
+    assert_true(days_add(&generation->days, 100, 100, day));
+    days_sent(&generation->days, 150);
+    state_put_days(world->state, generation);
+    return generation;
+}
+
+static void
+day_marks_come_back_and_doubt_only_what_a_kill_of_their_day_leaves_open(void **context)
+{
+    struct world *world = *context;
+    int32_t today = day_of(clock_wall_ms());
+    (void)add_sent(world, "/today", today);
+    (void)add_sent(world, "/yesterday", today - 1);
+    (void)add(world, "/never", 100);
+    make_durable(world);
+    assert_int_equal(state_day(world->state, clock_wall_ms()), today);
+    world_close(world);
+
+    world_open(world);
+    const struct day_marks *days = &find(&world->catalog, "/today")->days;
+    assert_int_equal(days->count, 1);
+    assert_int_equal(days->from[0], 100);
+    assert_int_equal(days->day[0], today);
+    assert_true(days->sent == SENT_UNKNOWN);
+    assert_int_equal(find(&world->catalog, "/yesterday")->days.sent, 150);
+    assert_int_equal(find(&world->catalog, "/never")->days.count, 0);
+    assert_int_equal(find(&world->catalog, "/never")->days.sent, 100);
+}
+
+static void
+stop_in_order_tells_up_to_where_each_file_was_sent(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    struct generation *a = add_sent(world, "/a", day_of(clock_wall_ms()));
+    make_durable(world);
+    days_sent(&a->days, 170);
+    assert_true(state_stop(world->state, &err));
+    world_close(world);
+    world_open(world);
+    assert_int_equal(first_of(world)->days.sent, 170);
+    /* Nothing is sent before the disk says that this is the past. */
+    assert_true(first_of(world)->durable_at > state_durable(world->state));
+    make_durable(world);
+    assert_false(first_of(world)->durable_at > state_durable(world->state));
+    world_close(world);
+    world_open(world);
+    assert_true(first_of(world)->days.sent == SENT_UNKNOWN);
+}
+
+static void
+first_write_of_a_day_tells_up_to_where_each_file_was_sent(void **context)
+{
+    struct world *world = *context;
+    int64_t ahead_ms = clock_wall_ms() + DAY_MS;
+    struct generation *a = add_sent(world, "/a", day_of(clock_wall_ms()));
+    make_durable(world);
+    days_sent(&a->days, 170);
+    state_set_wall(world->state, ahead_ms);
+    make_durable(world);
+    assert_int_equal(state_day(world->state, clock_wall_ms()), day_of(ahead_ms));
+    world_close(world);
+    world_open(world);
+    assert_int_equal(first_of(world)->days.sent, 170);
+}
+
+static void
+day_is_not_known_while_the_disk_tells_of_a_later_one(void **context)
+{
+    struct world *world = *context;
+    int64_t now_ms = clock_wall_ms();
+    (void)add(world, "/a", 100);
+    state_set_wall(world->state, now_ms + 9 * DAY_MS);
+    make_durable(world);
+    assert_int_equal(state_day(world->state, now_ms), day_of(now_ms) + 9);
+    state_set_wall(world->state, now_ms);
+    assert_int_equal(state_day(world->state, now_ms), -1);
+    make_durable(world);
+    assert_int_equal(state_day(world->state, now_ms), day_of(now_ms));
+}
+
+static void
+file_of_a_version_without_days_is_read(void **context)
+{
+    struct world *world = *context;
+    (void)add_sent(world, "/a", 20000);
+    make_durable(world);
+    world_close(world);
+    static unsigned char bytes[JOURNAL_MAX];
+    size_t size = journal_bytes(world, bytes, sizeof(bytes));
+    struct journal_reader reader;
+    struct journal_record record;
+    struct buffer older;
+    buffer_init(&older, JOURNAL_MAX);
+    journal_reader_init(&reader, bytes, size);
+    while (journal_next(&reader, &record)) { /* 2: a file; 9: its days, which also end it */
+        uint32_t days_size = record.type == 2 ? 8 + 1 + DAYS_MAX * 12 : 0;
+        if (record.type != 9)
+            journal_append(&older, record.type, record.payload, record.size - days_size);
+    }
+    struct catalog catalog = {0};
+    struct state_report report;
+    struct err err;
+    assert_true(state_parse(older.bytes, older.size, &catalog, &report, &err));
+    assert_int_equal(report.holes, 0);
+    const struct generation *read = find(&catalog, "/a");
+    assert_non_null(read);
+    assert_int_equal(read->committed, 100);
+    assert_int_equal(read->days.count, 0);
+    assert_int_equal(read->days.sent, 100);
+    catalog_done(&catalog);
+    buffer_done(&older);
+    world_open(world);
 }
 
 static size_t
@@ -655,6 +776,13 @@ full_disk_stops_neither_progress_nor_compaction(void **context)
         }
         if (round == 1200)
             (void)add(world, "/var/log/born", 7);
+        for (unsigned i = 0; i < 50 && round % 200 == 0; i++) { /* midnight */
+            days_found(&files[i]->days, files[i]->committed);
+            days_sent(&files[i]->days, files[i]->committed);
+            assert_true(days_add(&files[i]->days, files[i]->committed, files[i]->days.sent,
+                                 20000 + (int32_t)round));
+            state_put_days(world->state, files[i]);
+        }
         make_durable(world);
         if (state_size(world->state) != before)
             written += 50;
@@ -671,6 +799,8 @@ full_disk_stops_neither_progress_nor_compaction(void **context)
                     continue;
                 files[number] = each;
                 assert_int_equal(each->committed, at - 49 + number);
+                assert_int_equal(each->days.day[each->days.count - 1],
+                                 20000 + (int32_t)round / 200 * 200);
             }
         }
     }
@@ -689,6 +819,16 @@ main(void)
         cmocka_unit_test_setup_teardown(what_was_durable_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(stop_in_order_is_remembered, setup, teardown),
         cmocka_unit_test_setup_teardown(birth_is_durable_only_after_the_sync, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            day_marks_come_back_and_doubt_only_what_a_kill_of_their_day_leaves_open, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(stop_in_order_tells_up_to_where_each_file_was_sent, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(first_write_of_a_day_tells_up_to_where_each_file_was_sent,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(day_is_not_known_while_the_disk_tells_of_a_later_one, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(file_of_a_version_without_days_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(second_owner_hears_who_has_it, setup, teardown),
         cmocka_unit_test_setup_teardown(one_garbled_byte_costs_one_record_and_is_reported, setup,
                                         teardown),
