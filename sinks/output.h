@@ -113,6 +113,10 @@ struct output_class {
     /* Appends a sentence on where documents go and in which state that is, for pages and check. */
     void (*describe)(const struct output *output, struct buffer *out);
 
+    /* What happened that a person should read in the log, NULL for nothing; true in `*warn` when it
+     * is of consequence. Asked about once a second; each is given once. NULL: it has none. */
+    const char *(*note)(struct output *output, bool *warn);
+
     /* check --connect: reaches the store, writes nothing, appends what would not work. The number
      * of problems. */
     size_t (*check)(struct output *output, struct buffer *report);

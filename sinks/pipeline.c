@@ -130,6 +130,23 @@ gap(void *context, const struct partition *partition, uint64_t offsets)
 }
 
 static void
+rewound(void *context, const struct partition *partition, int64_t offset)
+{
+    struct pipeline *pipeline = context;
+    struct route *route = &pipeline->routes[partition->route];
+    char from[32] = "its start";
+    if (offset >= 0) {
+        int size = snprintf(from, sizeof(from), "offset %lld", (long long)offset);
+        ASSERT(size > 0);
+    }
+    route->rewinds++;
+    log_warn("%s [%d] goes on at %s, where offset %lld was to come: the topic was deleted and made "
+             "anew, or its brokers lost records; it is read again from there, and what is in the "
+             "index already is found to be there",
+             route->topic, partition->id, from, (long long)partition->expected);
+}
+
+static void
 note(void *context, int level, const char *text)
 {
     (void)context;
@@ -186,6 +203,16 @@ tell_health(struct pipeline *pipeline)
     health_set(health, HEALTH_REMOTE, "routes", text);
 }
 
+static void
+tell_note(struct pipeline *pipeline)
+{
+    bool warn = false;
+    const char *text =
+        pipeline->class->note == NULL ? NULL : pipeline->class->note(pipeline->output, &warn);
+    if (text != NULL)
+        pipeline_say(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", text);
+}
+
 /* One step, when it is due: true. A fault is told with each try, once an hour. */
 static bool
 retain(struct pipeline *pipeline, size_t i, uint64_t now_ms)
@@ -223,6 +250,7 @@ housekeep(struct pipeline *pipeline, uint64_t now_ms)
     counters_measure_lag(pipeline);
     bulks_grow(pipeline, now_ms);
     tell_health(pipeline);
+    tell_note(pipeline);
     bool retained = pipeline->server_fault.active;
     for (size_t i = 0; i < pipeline->route_count && !retained; i++)
         retained = retain(pipeline, i, now_ms); /* one at a time: it holds the loop */
@@ -345,6 +373,7 @@ stop(struct pipeline *pipeline)
     if (!consumer_commit_wait(pipeline->consumer, STOP_COMMIT_MS, &err))
         log_warn("%s: what was not committed is read again and found to be there", err.text);
     consumer_close(pipeline->consumer, STOP_LEAVE_MS);
+    tell_note(pipeline);
     counters_publish(pipeline);
 }
 
@@ -394,9 +423,10 @@ open_parts(struct pipeline *pipeline, struct err *err)
         .revoked = revoked,
         .lost = lost,
         .gap = gap,
+        .rewound = rewound,
         .note = note,
     };
-    if (!consumer_new(&pipeline->consumer, options, &hooks, pipeline->settings.once, err))
+    if (!consumer_new(&pipeline->consumer, options, &hooks, err))
         return false;
     return dead_letters_new(&pipeline->letters, options, consumer_fd(pipeline->consumer),
                             letters_done, pipeline, err);

@@ -60,16 +60,23 @@ struct output {
     int64_t number_next;   /* free, and above every number given in this transaction */
     int64_t number_window; /* the millisecond whose numbers in the file are known; -1: none */
     struct err fault;      /* of the last bulk or opening; ERR_NONE: fine */
+
+    struct database_note note; /* for the log; told when its text is "" */
+    char told[DATABASE_NOTE_SIZE];
+    bool opened;           /* at least once */
+    int64_t log_size;      /* of the write-ahead log, after the last bulk */
+    int64_t log_size_next; /* that is worth the next word */
 };
 
+/* `fine`: the end of a connection that works, to the file that stands at `path`. */
 static void
-connection_close(struct output *output)
+connection_close(struct output *output, bool fine)
 {
     for (size_t i = 0; i < STATEMENT_COUNT; i++) {
         sqlite3_finalize(output->statements[i]);
         output->statements[i] = NULL;
     }
-    (void)sqlite3_close(output->db); /* rolls back */
+    database_close(output->db, fine); /* rolls back */
     output->db = NULL;
 }
 
@@ -96,6 +103,10 @@ output_open(struct output **out, const struct sink_options *options, struct metr
         return err_set(err, ERR_CONFIG, 0, "cannot use sqlite.path '%s': it is no regular file",
                        path);
 
+    if (!database_look(path, err) && err->action == ERR_STOP) {
+        err->action = ERR_CONFIG;
+        return false;
+    }
     struct output *output = calloc(1, sizeof(*output));
     if (output == NULL || (output->path = strdup(path)) == NULL) {
         free(output);
@@ -106,46 +117,44 @@ output_open(struct output **out, const struct sink_options *options, struct metr
     return true;
 }
 
-static void
-output_close(struct output *output)
-{
-    if (output == NULL)
-        return;
-    connection_close(output);
-    fields_done(&output->fields);
-    free(output->places);
-    free(output->path);
-    free(output);
-}
-
-/* Takes SQLite's own words about what just failed. */
 static bool
 fail(struct output *output, int code, const char *verb, struct err *err)
 {
-    int extended = sqlite3_extended_errcode(output->db);
-    return database_fault(err, extended != SQLITE_OK ? extended : code, sqlite3_errmsg(output->db),
-                          verb, output->path);
+    return database_fail(output->db, code, verb, output->path, err);
+}
+
+/* A file that is made while the sink runs was taken away. */
+static void
+keep_note(struct output *output, const struct database_note *note)
+{
+    if (note->text[0] == '\0')
+        return;
+    output->note = *note;
+    output->note.warn |= output->opened;
 }
 
 static bool
 connection_open(struct output *output, struct err *err)
 {
-    if (!database_open_write(&output->db, output->path, err))
+    struct database_note note;
+    if (!database_open_write(&output->db, output->path, &note, err))
         return false;
+    keep_note(output, &note);
+    output->opened = true;
 
     for (size_t i = 0; i < STATEMENT_COUNT; i++) {
         int code = sqlite3_prepare_v3(output->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                       &output->statements[i], NULL);
         if (code != SQLITE_OK) {
             (void)fail(output, code, "use the tables of", err);
-            connection_close(output);
+            connection_close(output, false);
             return false;
         }
     }
     struct stat info;
     if (stat(output->path, &info) != 0) {
         (void)err_errno(err, ERR_RETRY, errno, "open '%s'", output->path);
-        connection_close(output);
+        connection_close(output, false);
         return false;
     }
     output->device = info.st_dev;
@@ -167,8 +176,20 @@ connection_ensure(struct output *output, struct err *err)
 {
     if (connection_current(output))
         return true;
-    connection_close(output);
+    connection_close(output, false); /* in order, it would take away the log of another file */
     return connection_open(output, err);
+}
+
+static void
+output_close(struct output *output)
+{
+    if (output == NULL)
+        return;
+    connection_close(output, connection_current(output));
+    fields_done(&output->fields);
+    free(output->places);
+    free(output->path);
+    free(output);
 }
 
 static bool
@@ -192,9 +213,8 @@ output_retain(struct output *output, const struct sink_route_options *route, int
                        "this clock stands before the program was built; nothing is deleted");
     if (!connection_ensure(output, err))
         return false;
-    return retention_delete_rows(output->db, &output->fields, route->index, wall_ms,
-                                 (int64_t)route->retention, step) ||
-           fail(output, SQLITE_ERROR, "delete old events in", err);
+    return retention_delete_rows(output->db, output->path, &output->fields, route->index, wall_ms,
+                                 (int64_t)route->retention, step, err);
 }
 
 static bool
@@ -379,6 +399,40 @@ bulk_fail(struct output *output, struct output_bulk *bulk)
     }
 }
 
+/* A reader that holds an old state keeps the log from being folded back: it grows with all that is
+ * written, and so does the time of each look into it. */
+static void
+watch_log(struct output *output)
+{
+    output->log_size = database_log_size(output->path);
+    if (output->log_size <= DATABASE_LOG_SIZE_MAX) {
+        output->log_size_next = DATABASE_LOG_SIZE_MAX + 1;
+        return;
+    }
+    if (output->log_size < output->log_size_next)
+        return;
+    output->log_size_next = output->log_size * 2;
+    output->note.warn = true;
+    int used =
+        snprintf(output->note.text, sizeof(output->note.text),
+                 "the write-ahead log '%.200s-wal' holds %lld MiB and grows: another process "
+                 "reads the file in one long transaction, or for ever; end it (`fuser` "
+                 "names it), and the log is folded back",
+                 output->path, (long long)output->log_size / 1048576);
+    ASSERT(used > 0);
+}
+
+static const char *
+output_note(struct output *output, bool *warn)
+{
+    if (output->note.text[0] == '\0')
+        return NULL;
+    *warn = output->note.warn;
+    memcpy(output->told, output->note.text, sizeof(output->told));
+    output->note.text[0] = '\0';
+    return output->told;
+}
+
 static void
 output_wait(struct output *output, struct pollfd *fds, nfds_t count, int timeout_ms)
 {
@@ -397,9 +451,10 @@ output_wait(struct output *output, struct pollfd *fds, nfds_t count, int timeout
     bool ok = bulk_write(output, bulk, &err);
     output->fault = err;
     if (!ok) {
-        connection_close(output);
+        connection_close(output, false);
         bulk_fail(output, bulk);
     }
+    watch_log(output);
     (void)poll(fds, count, 0);
     output->bulk = NULL; /* `done` may send the next */
     output->done(output->context, bulk, ok ? NULL : &output->fault);
@@ -413,6 +468,9 @@ output_describe(const struct output *output, struct buffer *out)
         buffer_format(out, "failing: %s", output->fault.text);
     else
         buffer_text(out, output->db != NULL ? "open" : "not open yet");
+    if (output->log_size > DATABASE_LOG_SIZE_MAX)
+        buffer_format(out, "; a reader holds up its write-ahead log, which has %lld MiB",
+                      (long long)output->log_size / 1048576);
 }
 
 static bool
@@ -438,11 +496,8 @@ check_file(struct output *output, struct buffer *report, struct err *err)
         buffer_format(report, "sqlite: %s will be made at the first start\n", output->path);
         return true;
     }
-    if (!connection_ensure(output, err) || !execute(output, "BEGIN IMMEDIATE", err) ||
-        !execute(output, "ROLLBACK", err)) {
-        connection_close(output);
+    if (!database_check(output->path, err))
         return false;
-    }
     buffer_format(report, "sqlite: %s can be written\n", output->path);
     return true;
 }
@@ -468,5 +523,6 @@ const struct output_class output_sqlite = {
     .release = output_release,
     .wait = output_wait,
     .describe = output_describe,
+    .note = output_note,
     .check = output_check,
 };

@@ -88,8 +88,9 @@ find_before(sqlite3_stmt *newest, int64_t wall_ms, int64_t keep_ms, int64_t *out
 }
 
 bool
-retention_delete_rows(sqlite3 *db, struct fields *fields, const char *index, int64_t wall_ms,
-                      int64_t keep_ms, struct output_retention *out)
+retention_delete_rows(sqlite3 *db, const char *path, struct fields *fields, const char *index,
+                      int64_t wall_ms, int64_t keep_ms, struct output_retention *out,
+                      struct err *err)
 {
     ASSERT(keep_ms > 0);
 
@@ -102,9 +103,12 @@ retention_delete_rows(sqlite3 *db, struct fields *fields, const char *index, int
     fine = fine && sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
     fine = fine && find_before(statements[STATEMENT_NEWEST], wall_ms, keep_ms, &before) &&
            delete_old(statements, fields, index, before, out);
+    if (!fine)
+        (void)database_fail(db, SQLITE_ERROR, "delete old events in", path, err);
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize(statements[i]);
-    fine = fine && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+    if (fine && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        fine = database_fail(db, SQLITE_ERROR, "delete old events in", path, err);
     if (!fine) {
         if (sqlite3_get_autocommit(db) == 0)
             (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/err.h"
+
 struct fields;
 struct output_retention;
 
@@ -16,8 +18,10 @@ struct output_retention;
 
 /* One transaction. `out->cursor` is where the next step goes on, 0 to begin with. Rows younger than
  * the newest one less `keep_ms` stay, whatever the clock says: one that has jumped ahead must not
- * delete everything. False: sqlite3_errmsg() says why, nothing is deleted. */
-bool retention_delete_rows(sqlite3 *db, struct fields *fields, const char *index, int64_t wall_ms,
-                           int64_t keep_ms, struct output_retention *out);
+ * delete everything. False: nothing is deleted. `path`
+ * is for the words of an error. */
+bool retention_delete_rows(sqlite3 *db, const char *path, struct fields *fields, const char *index,
+                           int64_t wall_ms, int64_t keep_ms, struct output_retention *out,
+                           struct err *err) MUST_CHECK;
 
 #endif

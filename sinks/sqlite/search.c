@@ -212,8 +212,7 @@ search(sqlite3 *db, const char *path, const struct request *request, struct buff
     int code =
         sqlite3_prepare_v2(db, choose_sql(query->size > 0, request->count), -1, &statement, NULL);
     if (code != SQLITE_OK)
-        return database_fault(err, sqlite3_extended_errcode(db), sqlite3_errmsg(db), "search",
-                              path);
+        return database_fail(db, code, "search", path, err);
 
     if (query->size > 0)
         (void)sqlite3_bind_text64(statement, 1, query->bytes, query->size, SQLITE_STATIC,
@@ -231,7 +230,7 @@ search(sqlite3 *db, const char *path, const struct request *request, struct buff
             "is",
             buffer_string(query), sqlite3_errmsg(db));
     else if (ok && code != SQLITE_OK)
-        ok = database_fault(err, sqlite3_extended_errcode(db), sqlite3_errmsg(db), "search", path);
+        ok = database_fail(db, code, "search", path, err);
     if (ok && rows == 0)
         (void)fprintf(stderr, "no event matches\n");
     sqlite3_finalize(statement);

@@ -66,11 +66,12 @@ open_once(void)
     if (db != NULL)
         return db;
     struct err err;
+    struct database_note note;
     char name[NAME_SIZE];
     ASSERT(mkdtemp(folder) != NULL);
     ASSERT(atexit(remove_file) == 0);
     name_of(name, "");
-    ASSERT(database_open_write(&db, name, &err));
+    ASSERT(database_open_write(&db, name, &note, &err));
     ASSERT(sqlite3_exec(db,
                         "PRAGMA synchronous = OFF;"
                         "INSERT INTO events VALUES (1, 'a', 'logs', '', '', ''),"

@@ -82,6 +82,8 @@ static void
 open_output(struct fixture *f)
 {
     struct err err = {0};
+    output_sqlite.close(f->output);
+    f->output = NULL;
     if (!output_sqlite.open(&f->output, &f->options, NULL, &err) ||
         !output_sqlite.prepare(f->output, NULL, &err))
         fail_msg("%s", err.text);
@@ -217,7 +219,6 @@ new_documents_are_indexed_and_repeats_are_duplicates(void **state)
     assert_int_equal(f->items[2].outcome, OUTPUT_DUPLICATE);
     output_sqlite.release(f->output, &f->bulk);
 
-    output_sqlite.close(f->output);
     open_output(f);
     add_message(f, "t1.b", "2026-11-21T06:12:00.123Z", "two");
     add_message(f, "t1.c", "2026-11-21T06:12:00.123Z", "three");
@@ -475,36 +476,49 @@ reader_sees_whole_bulks_while_the_writer_works(void **state)
     assert_found(f, "--count", "2\n");
 }
 
+/* At the start, and when it comes to stand there while the sink runs. */
+static void
+assert_refused(struct fixture *f, const char *words)
+{
+    struct err err = {0};
+    struct output *output = NULL;
+    assert_false(output_sqlite.open(&output, &f->options, NULL, &err));
+    assert_int_equal(err.action, ERR_CONFIG);
+    assert_non_null(strstr(err.text, words));
+    if (f->output == NULL)
+        return;
+    assert_false(output_sqlite.prepare(f->output, NULL, &err));
+    assert_int_equal(err.action, ERR_STOP);
+    assert_non_null(strstr(err.text, words));
+    char out[64];
+    assert_false(search(f, "x", out, sizeof(out), &err));
+    assert_non_null(strstr(err.text, words));
+}
+
 static void
 file_of_another_program_or_version_is_refused(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
     execute(f->path, "CREATE TABLE theirs (x)");
-    assert_true(output_sqlite.open(&f->output, &f->options, NULL, &err));
-    assert_false(output_sqlite.prepare(f->output, NULL, &err));
-    assert_int_equal(err.action, ERR_STOP);
-    assert_non_null(strstr(err.text, "another program"));
+    assert_refused(f, "it is a database of another program");
+    remove_database(f);
+    open_output(f);
+    remove_database(f);
+    execute(f->path, "CREATE TABLE theirs (x)");
+    assert_refused(f, "it is a database of another program");
 
     remove_database(f);
-    assert_true(output_sqlite.prepare(f->output, NULL, &err));
+    open_output(f);
+    execute(f->path, "PRAGMA user_version = 1000");
     output_sqlite.close(f->output);
-    execute(f->path, "PRAGMA user_version = 2");
-    assert_true(output_sqlite.open(&f->output, &f->options, NULL, &err));
-    assert_false(output_sqlite.prepare(f->output, NULL, &err));
-    assert_int_equal(err.action, ERR_STOP);
-    assert_non_null(strstr(err.text, "a newer tailrace wrote it (schema 2, this one knows 1)"));
-    char out[64];
-    assert_false(search(f, "x", out, sizeof(out), &err));
-    assert_non_null(strstr(err.text, "newer"));
+    f->output = NULL;
+    assert_refused(f, "a newer tailrace wrote it (schema 1000, this one knows 2)");
 
     remove_database(f);
     int file = open(f->path, O_WRONLY | O_CREAT, 0600);
     assert_int_equal(write(file, "this is a text file, and long enough to be read at all", 54), 54);
     close(file);
-    assert_false(output_sqlite.prepare(f->output, NULL, &err));
-    assert_int_equal(err.action, ERR_STOP);
-    assert_non_null(strstr(err.text, "not an SQLite database"));
+    assert_refused(f, "not an SQLite database");
 }
 
 static void
@@ -596,11 +610,24 @@ no_room_is_a_fault_and_leaves_nothing_of_the_bulk(void **state)
     assert_int_equal(f->items[0].outcome, OUTPUT_INDEXED);
 }
 
+/* True when the output has this to say, and nothing else. */
+static bool
+says(struct fixture *f, bool warn, const char *words)
+{
+    bool warned = !warn;
+    const char *text = output_sqlite.note(f->output, &warned);
+    bool found = text != NULL && strstr(text, words) != NULL && warned == warn;
+    if (!found)
+        print_message("it says: %s\n", text == NULL ? "nothing" : text);
+    return found && output_sqlite.note(f->output, &warned) == NULL;
+}
+
 static void
-removed_file_is_made_anew_under_a_running_sink(void **state)
+removed_file_is_made_anew_under_a_running_sink_and_that_is_said(void **state)
 {
     struct fixture *f = *state;
     open_output(f);
+    assert_true(says(f, false, "is new: its tables were made"));
     add_message(f, "1", "2026-11-21T06:12:01.000Z", "x");
     send_all(f);
     remove_database(f);
@@ -608,6 +635,86 @@ removed_file_is_made_anew_under_a_running_sink(void **state)
     send_all(f);
     assert_int_equal(f->items[0].outcome, OUTPUT_INDEXED);
     assert_int_equal(number_of(f->path, "SELECT count(*) FROM events"), 1);
+    assert_true(says(f, true, "is new: its tables were made"));
+}
+
+static void
+reader_of_an_old_state_stops_nobody_and_the_log_it_holds_up_is_told_and_folded_back(void **state)
+{
+    struct fixture *f = *state;
+    open_output(f);
+    assert_true(says(f, false, "is new"));
+    add_message(f, "first", "2026-11-21T06:12:01.000Z", "one");
+    send_all(f);
+    sqlite3 *reader = NULL;
+    struct err err = {0};
+    assert_true(database_open_read(&reader, f->path, &err));
+    assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM events", NULL, NULL, NULL),
+                     SQLITE_OK);
+
+    enum { LARGE = 4 * 1024 * 1024, BULKS = 20 };
+    char *value = malloc(LARGE);
+    assert_non_null(value);
+    memset(value, 'x', LARGE);
+    memcpy(value, "{\"a\":\"", 6);
+    memcpy(value + LARGE - 3, "\"}", 3);
+    int64_t largest = 0;
+    for (int i = 0; i < BULKS; i++) {
+        char id[32];
+        (void)snprintf(id, sizeof(id), "large-%d", i);
+        add(f, id, value);
+        send_all(f);
+        assert_int_equal(f->items[0].outcome, OUTPUT_INDEXED);
+        if (database_log_size(f->path) > largest)
+            largest = database_log_size(f->path);
+    }
+    free(value);
+    assert_true(largest > DATABASE_LOG_SIZE_MAX);
+    assert_true(says(f, true, "MiB and grows: another process reads the file")); /* once */
+    struct buffer text;
+    buffer_init(&text, 4096);
+    output_sqlite.describe(f->output, &text);
+    assert_non_null(strstr(buffer_string(&text), "a reader holds up its write-ahead log"));
+    sqlite3_close(reader);
+
+    for (int i = 0; i < 3; i++) { /* folded back, begun anew, and seen to be short */
+        char id[32];
+        (void)snprintf(id, sizeof(id), "small-%d", i);
+        add_message(f, id, "2026-11-21T06:12:01.000Z", "two");
+        send_all(f);
+    }
+    assert_true(database_log_size(f->path) <= DATABASE_LOG_SIZE_MAX);
+    buffer_clear(&text);
+    output_sqlite.describe(f->output, &text);
+    assert_null(strstr(buffer_string(&text), "holds up"));
+    buffer_done(&text);
+    assert_int_equal(number_of(f->path, "SELECT count(*) FROM events"), 1 + BULKS + 3);
+}
+
+static void
+two_outputs_write_one_file_and_each_id_is_there_once(void **state)
+{
+    struct fixture *f = *state;
+    open_output(f);
+    struct output *first = f->output;
+    f->output = NULL;
+    open_output(f);
+    struct output *both[] = {first, f->output};
+    for (int i = 0; i < 20; i++) {
+        f->output = both[i % 2];
+        for (int j = 0; j < 10; j++) { /* each bulk repeats half of the one before */
+            char id[32];
+            (void)snprintf(id, sizeof(id), "id-%d", i * 5 + j);
+            add_message(f, id, "2026-11-21T06:12:01.000Z", "x");
+        }
+        send_all(f);
+        for (int j = 0; j < 10; j++)
+            assert_int_equal(f->items[j].outcome,
+                             i > 0 && j < 5 ? OUTPUT_DUPLICATE : OUTPUT_INDEXED);
+    }
+    output_sqlite.close(first);
+    f->output = both[1];
+    assert_int_equal(number_of(f->path, "SELECT count(*) FROM events"), 105);
 }
 
 static void
@@ -787,7 +894,9 @@ main(void)
         TEST(damaged_file_is_a_fault_that_says_what_to_do),
         TEST(locked_file_is_a_fault_and_then_goes_on),
         TEST(no_room_is_a_fault_and_leaves_nothing_of_the_bulk),
-        TEST(removed_file_is_made_anew_under_a_running_sink),
+        TEST(removed_file_is_made_anew_under_a_running_sink_and_that_is_said),
+        TEST(reader_of_an_old_state_stops_nobody_and_the_log_it_holds_up_is_told_and_folded_back),
+        TEST(two_outputs_write_one_file_and_each_id_is_there_once),
         TEST(bad_paths_are_configuration_errors),
         TEST(check_reports_without_making_the_file),
         TEST(killed_writer_leaves_every_acknowledged_bulk_whole),

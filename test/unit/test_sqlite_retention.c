@@ -37,7 +37,8 @@ open_store(struct store *store)
     *store = (struct store){.folder = "/tmp/tailrace-retention-XXXXXX"};
     assert_non_null(mkdtemp(store->folder));
     assert_true(snprintf(store->path, sizeof(store->path), "%s/events.db", store->folder) > 0);
-    assert_true(database_open_write(&store->db, store->path, &err));
+    struct database_note note;
+    assert_true(database_open_write(&store->db, store->path, &note, &err));
     fields_init(&store->fields);
 }
 
@@ -91,9 +92,11 @@ retain(struct store *store, const char *index, int64_t wall_ms, int days, size_t
     uint64_t deleted = 0;
     *steps = 0;
     do {
+        struct err err;
         step = (struct output_retention){.cursor = step.cursor};
-        assert_true(
-            retention_delete_rows(store->db, &store->fields, index, wall_ms, days * DAY_MS, &step));
+        if (!retention_delete_rows(store->db, store->path, &store->fields, index, wall_ms,
+                                   days * DAY_MS, &step, &err))
+            fail_msg("%s", err.text);
         deleted += step.deleted;
         (*steps)++;
     } while (step.more);
