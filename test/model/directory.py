@@ -74,6 +74,7 @@ class Directory:
         self.generations: dict[str, Body | None] = {}
         self.fragments: dict[str, int] = {}     # of lines that were never completed
         self.agent_runs = False
+        self.stopped = False        # in order, and not begun its work again since
         self.count = 0
         self.arrived: set[int] = set()
 
@@ -101,6 +102,7 @@ class Directory:
 
     def excuse_at_death(self, clean: bool) -> None:
         """The process is gone, and with it the descriptors of files that no path leads to."""
+        self.stopped = clean or self.stopped
         if clean:
             self.looked |= self.looking
         for body in self.bodies:
@@ -144,6 +146,7 @@ class Directory:
 
     def mark_seen(self, files: list[dict[str, Any]]) -> None:
         """`files` is what /status tells of the running agent."""
+        self.stopped = False
         inodes = {self.inode_of(body): body for body in self.bodies if body.path}
         for entry in files:
             generation = entry.get("generation")
@@ -417,6 +420,8 @@ class Directory:
         body.lines, body.size, body.partial = left, size, ""
         if size < HEAD_SIZE:
             self.excuse_double(body, "the power was cut, and less is left than the known head")
+        elif self.stopped:
+            self.excuse_double(body, "the power was cut after an orderly stop")
 
     def do_copytruncate(self, log: str) -> None:
         """The writer is paused, so nothing falls between copy and truncation."""
