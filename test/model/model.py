@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Random operations on a folder with logs, the agent running, stopped or killed in between; then
-every line that was owed must have arrived, and each under one id.
+every line that was owed must have arrived, each under one id, and each id on one day.
 
 With the Python of the test environment:
     $(python3 test/stack/stack.py venv)/bin/python test/model/model.py --runs 1000
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 HERE = Path(__file__).resolve().parent
-for place in (HERE, HERE.parent / "scenario", HERE.parent / "stack"):
+for place in (HERE, HERE.parent / "scenario", HERE.parent / "stack", HERE.parent / "torture"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
@@ -35,7 +35,7 @@ WEIGHTS = {
     "delete_old": 2, "swap": 4, "truncate": 4, "rewrite": 2, "copytruncate": 6, "replace": 4,
     "gzip": 5, "power_cut": 2,
     "start": 12, "kill": 8, "stop": 5, "settle": 9, "look": 6, "rest": 1, "pause": 8,
-    "away": 2, "back": 3}
+    "away": 2, "back": 3, "midnight": 3, "set_back": 1}
 SHRINK_SECONDS = 150
 SHRINK_TRIES = 3        # of one list: what fails may depend on the moment
 

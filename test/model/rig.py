@@ -15,9 +15,13 @@ from confluent_kafka import KafkaException, TopicPartition
 from directory import Directory
 from embedded import EmbeddedBroker, read_topic
 from programs import Agent, binary, clean_environment
+from torture import library
 
 PARTITIONS = 4
 SETTLE_SECONDS = 13     # the agent looks at its folders at least every 10 s
+DAY = 24 * 3600
+MIDNIGHTS_MAX = 5       # in 7 days files are forgotten
+SET_BACK_SECONDS = 4    # what is no step of the clock for the agent, whether it runs or not
 
 
 class Finding(AssertionError):
@@ -72,11 +76,16 @@ class Rig:
 
 
 class BootedAgent(Agent):
-    """An agent that may be told that the host was booted anew; for root."""
+    """An agent with a clock of its own, that may be told that the host was booted anew; for
+    root."""
 
     boot_path: Path | None = None
+    clock_path: Path | None = None
 
     def _spawn(self, arguments, environment):
+        environment = dict(environment or {})
+        if self.clock_path is not None:
+            environment |= {"LD_PRELOAD": str(library()), "FAULTS_CLOCK": str(self.clock_path)}
         if self.boot_path is None:
             return super()._spawn(arguments, environment)
         mount = f"mount --bind '{self.boot_path}' /proc/sys/kernel/random/boot_id"
@@ -84,7 +93,8 @@ class BootedAgent(Agent):
             return subprocess.Popen(
                 ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh",
                  str(binary(self.name)), *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment())
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=clean_environment() | environment)
 
 
 class Run:
@@ -104,6 +114,11 @@ class Run:
         self.number_of: dict[str, int] = {}
         self.text_of: dict[str, str] = {}       # id -> what it carried
         self.id_of: dict[str, str] = {}         # line -> its id
+        self.day_of: dict[str, str] = {}        # id -> its day
+        self.clock_error = self.midnights = 0
+        if {"midnight", "set_back"} & {operation for operation, *_ in plan["operations"]}:
+            self.agent.clock_path = self.folder / "clock"
+            self.set_clock(0)
 
     def run(self) -> None:
         try:
@@ -197,6 +212,20 @@ class Run:
     def do_back(self) -> None:
         self.rig.broker.thaw()
 
+    def set_clock(self, error: int) -> None:
+        self.clock_error = error
+        self.agent.clock_path.write_text(f"{error:<16}")
+
+    def do_midnight(self) -> None:
+        """In less than a second."""
+        if self.midnights < MIDNIGHTS_MAX:
+            self.midnights += 1
+            now = int(time.time()) + self.clock_error
+            self.set_clock(self.clock_error + DAY - 1 - now % DAY)
+
+    def do_set_back(self) -> None:
+        self.set_clock(self.clock_error - SET_BACK_SECONDS)
+
     def do_pause(self, milliseconds: int) -> None:
         time.sleep(milliseconds / 1000)
 
@@ -244,6 +273,10 @@ class Run:
                 continue    # a banner; late records of an earlier run
             if self.text_of.setdefault(id, text) != text:
                 raise Finding(f"one id has two contents: {id}\n{self.text_of[id]}\n{text}")
+            day = event["@timestamp"][:10]
+            if self.day_of.setdefault(id, day) != day:
+                raise Finding(f"one id has two days: {id} of {self.day_of[id]} and {day}: "
+                              f"{text[:60]}")
             self.note_line(id, text)
 
     def note_line(self, id: str, text: str) -> None:
