@@ -117,6 +117,9 @@ struct output_class {
      * is of consequence. Asked about once a second; each is given once. NULL: it has none. */
     const char *(*note)(struct output *output, bool *warn);
 
+    /* Appends a JSON object for each node of the store, with commas between. NULL: it has none. */
+    void (*list)(const struct output *output, struct buffer *out);
+
     /* check --connect: reaches the store, writes nothing, appends what would not work. The number
      * of problems. */
     size_t (*check)(struct output *output, struct buffer *report);

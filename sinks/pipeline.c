@@ -207,9 +207,9 @@ static void
 tell_note(struct pipeline *pipeline)
 {
     bool warn = false;
-    const char *text =
-        pipeline->class->note == NULL ? NULL : pipeline->class->note(pipeline->output, &warn);
-    if (text != NULL)
+    const char *text;
+    while (pipeline->class->note != NULL &&
+           (text = pipeline->class->note(pipeline->output, &warn)) != NULL)
         pipeline_say(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", text);
 }
 

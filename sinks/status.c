@@ -111,7 +111,10 @@ put_status(struct buffer *out, const struct pipeline *pipeline)
     buffer_text(out, ",");
     put_string(out, "output", buffer_string(&text));
     buffer_done(&text);
-    buffer_text(out, ",\"routes\":[");
+    buffer_text(out, ",\"nodes\":[");
+    if (pipeline->class->list != NULL)
+        pipeline->class->list(pipeline->output, out);
+    buffer_text(out, "],\"routes\":[");
     for (size_t i = 0; i < pipeline->route_count; i++) {
         buffer_text(out, i == 0 ? "" : ",");
         put_route(out, pipeline, &pipeline->routes[i]);

@@ -59,6 +59,8 @@ struct answer {
     size_t reason_capacity;
     char head[ANSWER_HEAD_MAX + 1];
     size_t head_size;
+    size_t size;     /* bytes so far */
+    size_t quiet;    /* bytes since the last value: what the parser may hold of an unfinished one */
     bool after_item; /* the last byte that the parser was given closed an item */
     bool broken;     /* not JSON, or more items than were sent */
 };
@@ -152,6 +154,7 @@ on_scalar(void *context)
 {
     struct answer *answer = context;
     answer->place = PLACE_OTHER;
+    answer->quiet = 0;
     return answer->depth > 0;
 }
 
@@ -193,6 +196,7 @@ static int
 on_start_map(void *context)
 {
     struct answer *answer = context;
+    answer->quiet = 0;
     if (answer->place == PLACE_ERROR)
         answer->in_error = true;
     answer->place = PLACE_OTHER;
@@ -203,6 +207,7 @@ static int
 on_start_array(void *context)
 {
     struct answer *answer = context;
+    answer->quiet = 0;
     if (answer->place == PLACE_ITEMS && answer->depth == DEPTH_TOP)
         answer->in_items = true;
     answer->place = PLACE_OTHER;
@@ -213,6 +218,7 @@ static int
 on_end_map(void *context)
 {
     struct answer *answer = context;
+    answer->quiet = 0;
     answer->depth--;
     answer->place = PLACE_OTHER;
     if (answer->depth == DEPTH_TOP || answer->depth == DEPTH_RESULT)
@@ -226,6 +232,7 @@ static int
 on_end_array(void *context)
 {
     struct answer *answer = context;
+    answer->quiet = 0;
     answer->depth--;
     answer->place = PLACE_OTHER;
     if (answer->depth == DEPTH_TOP)
@@ -239,6 +246,7 @@ on_map_key(void *context, const unsigned char *text, size_t size)
     struct answer *answer = context;
     size_t keys_depth = answer->in_items ? DEPTH_RESULT : DEPTH_TOP;
     answer->place = PLACE_OTHER;
+    answer->quiet = 0;
     if (answer->depth == keys_depth) {
         if (is_key(text, size, "error"))
             answer->place = PLACE_ERROR;
@@ -296,6 +304,8 @@ answer_begin(struct answer *answer, struct output_item *items, size_t item_count
     answer->place = PLACE_OTHER;
     answer->head_size = 0;
     answer->after_item = false;
+    answer->size = 0;
+    answer->quiet = 0;
     answer->broken = false;
     buffer_clear(&answer->reasons);
     forget_item(answer);
@@ -318,6 +328,7 @@ take_plain_items(struct answer *answer, const char *bytes, size_t size)
         item->outcome = OUTPUT_INDEXED;
         answer->reason_offsets[answer->seen++] = 0;
         taken += PLAIN_ITEM_SIZE;
+        answer->quiet = 0;
     }
     return taken;
 }
@@ -330,13 +341,15 @@ parse(struct answer *answer, const char *bytes, size_t size)
     answer->after_item = answer->in_items && answer->depth == DEPTH_ITEMS && bytes[size - 1] == '}';
 }
 
-void
+bool
 answer_feed(struct answer *answer, const char *bytes, size_t size)
 {
     size_t room = ANSWER_HEAD_MAX - answer->head_size;
     size_t head = size < room ? size : room;
     memcpy(answer->head + answer->head_size, bytes, head);
     answer->head_size += head;
+    answer->size += size;
+    answer->quiet += size;
     while (size > 0 && !answer->broken) {
         size_t taken = answer->after_item ? take_plain_items(answer, bytes, size) : 0;
         if (taken == 0) {
@@ -347,6 +360,11 @@ answer_feed(struct answer *answer, const char *bytes, size_t size)
         bytes += taken;
         size -= taken;
     }
+    if (answer->quiet <= ANSWER_VALUE_SIZE_MAX &&
+        answer->size <= ANSWER_VALUE_SIZE_MAX + answer->item_count * ANSWER_ITEM_SIZE_MAX)
+        return true;
+    answer->broken = true;
+    return false;
 }
 
 /* The start of a page that is no JSON, fit for one line of a log. */

@@ -18,6 +18,10 @@
 #define ANSWER_REASONS_MAX (1024 * 1024)
 /* Start of an answer that is no JSON (a proxy's page), kept for the message. */
 #define ANSWER_HEAD_MAX 160
+/* What an item's part of an answer takes at most, far above what is asked for (filter_path): an
+ * endless answer ends here. And what may come between two values of it: all that is kept of it. */
+#define ANSWER_ITEM_SIZE_MAX (64 * 1024)
+#define ANSWER_VALUE_SIZE_MAX (1024 * 1024)
 /* Objects within objects of an answer; caused_by chains are short. */
 #define ANSWER_DEPTH_MAX 100
 
@@ -28,7 +32,8 @@ void answer_free(struct answer *answer); /* NULL is fine */
 
 /* Gets ready for the answer to a bulk of `items`. False when memory is short. */
 bool answer_begin(struct answer *answer, struct output_item *items, size_t item_count) MUST_CHECK;
-void answer_feed(struct answer *answer, const char *bytes, size_t size);
+/* False when this answer is longer than any can be: nothing more is wanted of it. */
+bool answer_feed(struct answer *answer, const char *bytes, size_t size) MUST_CHECK;
 
 /* Writes outcome, status and reason of each item; reasons are valid until the next
  * answer_begin(). When the answer to status 200 cannot be believed, or the status is another

@@ -79,11 +79,12 @@ flush_start(struct flush *flush, struct err *err)
 {
     ASSERT(!flush->flying);
 
-    flush->node = server_pick(flush->server, clock_monotonic_ms());
+    flush->node = nodes_pick(&flush->server->nodes);
+    flush->asked_ms = clock_monotonic_ms();
     flush->detail[0] = '\0';
     buffer_clear(&flush->answer);
     buffer_clear(&flush->url);
-    buffer_format(&flush->url, "%s/%s" FLUSH_PATH, flush->server->nodes[flush->node].url,
+    buffer_format(&flush->url, "%s/%s" FLUSH_PATH, flush->server->nodes.items[flush->node].url,
                   buffer_string(&flush->names));
     buffer_clear(&flush->names);
     if (flush->url.failed)
@@ -121,18 +122,26 @@ flush_finish(struct flush *flush, CURLcode code, struct err *err)
     curl_easy_getinfo(flush->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(flush->multi, flush->easy);
     flush->flying = false;
-    const char *url = flush->server->nodes[flush->node].url;
-    server_note(flush->server, flush->node, code == CURLE_OK, clock_monotonic_ms());
-    const char *answer = buffer_string(&flush->answer);
-    if (code == CURLE_OK && status == 200 && all_shards_flushed(&flush->answer)) {
+    if (code != CURLE_OK || server_is_away(status)) {
+        server_failed(flush->server, flush->node, code, status, flush->detail, flush->asked_ms,
+                      err);
+        return FLUSH_UNCERTAIN;
+    }
+    nodes_answered(&flush->server->nodes, flush->node, -1);
+    if (status == 200 && all_shards_flushed(&flush->answer)) {
         flush->denied = false;
         return FLUSH_SYNCED;
     }
-    if (code != CURLE_OK)
-        server_error(err, url, code, flush->detail);
-    else
-        err_put_set(err, ERR_RETRY, (int)status, "%s does not flush: HTTP %ld: %.200s", url, status,
-                    answer);
-    flush->denied = code == CURLE_OK && (status == 401 || status == 403 || status == 405);
+    err_put_set(err, ERR_RETRY, (int)status, "%s does not flush: HTTP %ld: %.200s",
+                flush->server->nodes.items[flush->node].url, status, buffer_string(&flush->answer));
+    flush->denied = status == 401 || status == 403 || status == 405;
     return flush->denied ? FLUSH_DENIED : FLUSH_UNCERTAIN;
+}
+
+void
+flush_give_up(struct flush *flush)
+{
+    ASSERT(flush->flying);
+    curl_multi_remove_handle(flush->multi, flush->easy);
+    flush->flying = false;
 }

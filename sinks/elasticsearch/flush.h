@@ -34,6 +34,7 @@ struct flush {
     struct buffer url;
     struct buffer answer;
     size_t node;
+    uint64_t asked_ms;
     bool flying;
     bool denied; /* the last one was */
     char detail[CURL_ERROR_SIZE];
@@ -50,5 +51,8 @@ bool flush_add(struct flush *flush, const char *index) MUST_CHECK;
 bool flush_start(struct flush *flush, struct err *err) MUST_CHECK;
 /* The request of `easy` came back. Names are forgotten. When it is not SYNCED, err says why. */
 enum flush_verdict flush_finish(struct flush *flush, CURLcode code, struct err *err);
+
+/* Gives up what is flying, for its node is down. */
+void flush_give_up(struct flush *flush);
 
 #endif

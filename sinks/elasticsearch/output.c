@@ -2,9 +2,12 @@
 /* output.c: bulks to Elasticsearch or OpenSearch, several at once through one curl multi handle.
  * How many at once adapts: a little more with each clean answer, half as many when a queue is
  * full. A bulk that a node does not answer goes to the next node at once; only when all failed
- * is it a fault. A bulk that met a 409 is held until a flush is answered (flush.h). */
+ * is it a fault. A node that is silent for long is probed, and when it is dead its bulks are taken
+ * to another one (probe.h); what it still does with them does not matter, their ids are the same.
+ * A bulk that met a 409 is held until a flush is answered (flush.h). */
 #include <curl/curl.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +17,11 @@
 #include "core/assert.h"
 #include "core/buffer.h"
 #include "core/clock.h"
+#include "core/encode.h"
 #include "sinks/elasticsearch/answer.h"
 #include "sinks/elasticsearch/body.h"
 #include "sinks/elasticsearch/flush.h"
+#include "sinks/elasticsearch/probe.h"
 #include "sinks/elasticsearch/retention.h"
 #include "sinks/elasticsearch/server.h"
 #include "sinks/elasticsearch/template.h"
@@ -55,16 +60,27 @@ struct request {
     size_t node;
     size_t tries;
     uint64_t started_ms;
+    uint64_t asked_ms; /* this node */
+    bool fresh;        /* on a new connection */
+    bool endless;      /* the answer was longer than any can be */
     bool gzip;
     bool unsendable; /* no body could be built: goes back at the next wait */
     char detail[CURL_ERROR_SIZE];
+};
+
+struct node_series {
+    metric up, flying, answers, faults;
 };
 
 struct output {
     const struct sink_options *options; /* those of the start: addresses and routes */
     struct metrics *metrics;
     metric flushes[FLUSH_VERDICTS];
+    metric limit_series;
+    struct node_series *node_series; /* one for each node */
+    uint64_t *waiting_since_ms;      /* for probes_start() */
     struct server server;
+    struct probes probes;
     char *custom; /* owned: a person's template; NULL: the built-in one */
     CURLM *multi;
     struct flush flush;
@@ -78,6 +94,7 @@ struct output {
     uint64_t cut_ms; /* when the limit was last halved */
     bool gzip;
     long timeout_ms;
+    char note[512];
 };
 
 static void
@@ -95,11 +112,14 @@ elasticsearch_close(struct output *output)
         buffer_done(&request->url);
     }
     flush_done(&output->flush);
+    probes_done(&output->probes);
     curl_multi_cleanup(output->multi);
     curl_slist_free_all(output->headers_plain);
     curl_slist_free_all(output->headers_gzip);
     body_builder_done(&output->builder);
     server_done(&output->server);
+    free(output->node_series);
+    free(output->waiting_since_ms);
     free(output->custom);
     free(output);
 }
@@ -112,6 +132,28 @@ elasticsearch_reload(struct output *output, const struct sink_options *options)
     output->limit_max = (double)options->bulk.in_flight;
     if (output->limit > output->limit_max)
         output->limit = output->limit_max;
+}
+
+static bool
+open_node_series(struct output *output, struct err *err)
+{
+    const struct nodes *nodes = &output->server.nodes;
+    output->waiting_since_ms = calloc(nodes->count, sizeof(*output->waiting_since_ms));
+    output->node_series = calloc(nodes->count, sizeof(*output->node_series));
+    if (output->waiting_since_ms == NULL || output->node_series == NULL)
+        return err_set(err, ERR_STOP, ENOMEM, "cannot open the output: out of memory");
+    for (size_t i = 0; i < nodes->count; i++) {
+        const char *url = nodes->items[i].url;
+        output->node_series[i] = (struct node_series){
+            .up = metrics_series(output->metrics, SINK_NODE_UP, url, NULL),
+            .flying = metrics_series(output->metrics, SINK_NODE_FLYING, url, NULL),
+            .answers = metrics_series(output->metrics, SINK_NODE_BULKS, url, "answered", NULL),
+            .faults = metrics_series(output->metrics, SINK_NODE_BULKS, url, "failed", NULL),
+        };
+        metrics_set(output->metrics, output->node_series[i].up, 1);
+    }
+    output->limit_series = metrics_series(output->metrics, SINK_BULKS_ALLOWED, NULL);
+    return true;
 }
 
 static bool
@@ -128,7 +170,9 @@ open_parts(struct output *output, struct err *err)
     output->headers_gzip = server_headers(&output->server, "application/x-ndjson", true);
     if (output->multi == NULL || output->headers_plain == NULL || output->headers_gzip == NULL)
         return err_set(err, ERR_STOP, ENOMEM, "cannot open the output: out of memory");
-    return flush_init(&output->flush, &output->server, output->multi, err);
+    return flush_init(&output->flush, &output->server, output->multi, err) &&
+           probes_init(&output->probes, &output->server, output->multi, err) &&
+           open_node_series(output, err);
 }
 
 static bool
@@ -185,8 +229,8 @@ on_answer_bytes(char *bytes, size_t one, size_t size, void *context)
 {
     struct request *request = context;
     ASSERT(request->magic == REQUEST_MAGIC);
-    answer_feed(request->answer, bytes, size);
-    return one * size;
+    request->endless = !answer_feed(request->answer, bytes, size);
+    return request->endless ? 0 : one * size;
 }
 
 /* Makes the handle ready once; curl keeps connections alive in the multi handle. */
@@ -211,17 +255,17 @@ request_open(struct request *request, struct err *err)
     return true;
 }
 
-/* Starts the request at the next node. */
+/* Asks request->node. */
 static bool
 request_start(struct request *request, struct err *err)
 {
     struct output *output = request->output;
-    request->node = server_pick(&output->server, clock_monotonic_ms());
-    request->tries++;
+    struct node *node = &output->server.nodes.items[request->node];
     request->detail[0] = '\0';
+    request->endless = false;
+    request->asked_ms = clock_monotonic_ms();
     buffer_clear(&request->url);
-    buffer_format(&request->url, "%s/%s" BULK_PATH, output->server.nodes[request->node].url,
-                  request->bulk->items[0].index);
+    buffer_format(&request->url, "%s/%s" BULK_PATH, node->url, request->bulk->items[0].index);
     const char *url = buffer_string(&request->url);
     if (request->url.failed ||
         !answer_begin(request->answer, request->bulk->items, request->bulk->item_count))
@@ -229,6 +273,7 @@ request_start(struct request *request, struct err *err)
 
     curl_easy_setopt(request->easy, CURLOPT_URL, url);
     curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, output->timeout_ms);
+    curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
     curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER,
                      request->gzip ? output->headers_gzip : output->headers_plain);
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
@@ -236,7 +281,28 @@ request_start(struct request *request, struct err *err)
     CURLMcode code = curl_multi_add_handle(output->multi, request->easy);
     if (code != CURLM_OK)
         return err_set(err, ERR_RETRY, 0, "cannot start a request: %s", curl_multi_strerror(code));
+    node->flying++;
     return true;
+}
+
+/* The next node, on any connection. */
+static bool
+request_start_next(struct request *request, struct err *err)
+{
+    request->node = nodes_pick(&request->output->server.nodes);
+    request->tries++;
+    request->fresh = false;
+    return request_start(request, err);
+}
+
+/* It came back, or is given up: nothing of it is under way any more. */
+static void
+request_end(struct request *request)
+{
+    struct node *node = &request->output->server.nodes.items[request->node];
+    ASSERT(node->flying > 0);
+    node->flying--;
+    curl_multi_remove_handle(request->output->multi, request->easy);
 }
 
 /* Every item gets the same fault, without an answer. */
@@ -293,7 +359,7 @@ elasticsearch_send(struct output *output, struct output_bulk *bulk, output_bulk_
         /* Halved like one that is too large; a single document is not condemned for our memory. */
         request->unsendable = true;
         fail_items(request, bulk->item_count > 1 ? OUTPUT_TOO_LARGE : OUTPUT_SERVER_FAULT, &err);
-    } else if (!request_start(request, &err)) {
+    } else if (!request_start_next(request, &err)) {
         request->unsendable = true;
         fail_items(request, OUTPUT_SERVER_FAULT, &err);
     }
@@ -315,16 +381,16 @@ elasticsearch_release(struct output *output, struct output_bulk *bulk)
 /* Additive increase, multiplicative decrease; one full queue is one cut, however many bulks meet
  * it. */
 static void
-adapt(struct output *output, const struct request *request)
+adapt(struct output *output, const struct request *request, bool fine)
 {
     bool queue_full = false;
     for (size_t i = 0; i < request->bulk->item_count && !queue_full; i++)
         queue_full = request->bulk->items[i].outcome == OUTPUT_RETRY;
-    if (!queue_full) {
+    if (!queue_full && fine) {
         output->limit += 1 / output->limit;
         if (output->limit > output->limit_max)
             output->limit = output->limit_max;
-    } else if (request->started_ms >= output->cut_ms) {
+    } else if (queue_full && request->started_ms >= output->cut_ms) {
         output->limit = output->limit > 2 ? output->limit / 2 : 1;
         output->cut_ms = clock_monotonic_ms();
     }
@@ -346,31 +412,70 @@ has_unsynced(const struct output_bulk *bulk)
     return false;
 }
 
+/* A server or balancer closed the connection just when it was used again: no fault of the node. A
+ * create that arrived nevertheless is found by the next one. */
+static bool
+was_stale(const struct request *request, CURLcode code)
+{
+    long connects = 1;
+    curl_off_t received = 0;
+    curl_easy_getinfo(request->easy, CURLINFO_NUM_CONNECTS, &connects);
+    curl_easy_getinfo(request->easy, CURLINFO_SIZE_DOWNLOAD_T, &received);
+    return !request->fresh && connects == 0 && received == 0 &&
+           (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING);
+}
+
+/* The bulk has its answers, or none of all nodes had one. `fine`: it was believed. */
+static void
+settle_request(struct request *request, bool fine, const struct err *err)
+{
+    adapt(request->output, request, fine);
+    if (fine && has_unsynced(request->bulk))
+        request->state = REQUEST_HELD;
+    else
+        hand_back(request, fine ? NULL : err);
+}
+
+/* The node did not answer or cannot: another one, or the end of it. */
+static void
+try_elsewhere(struct output *output, struct request *request, const struct err *fault)
+{
+    struct err err = *fault;
+    if (request->tries < output->server.nodes.count && request_start_next(request, &err))
+        return;
+    fail_items(request, OUTPUT_SERVER_FAULT, &err);
+    settle_request(request, false, &err);
+}
+
 static void
 finish_request(struct output *output, struct request *request, CURLcode code)
 {
     struct err err;
     long status = 0;
     curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_multi_remove_handle(output->multi, request->easy);
-
-    bool node_fine = code == CURLE_OK && status != 502 && status != 503;
-    server_note(&output->server, request->node, node_fine, clock_monotonic_ms());
-    if (!node_fine && request->tries < output->server.node_count && request_start(request, &err))
-        return;
-
-    bool fine = false;
-    if (code == CURLE_OK) {
-        fine = answer_end(request->answer, (int)status, &err);
-    } else {
-        server_error(&err, output->server.nodes[request->node].url, code, request->detail);
-        answer_fail(request->answer, OUTPUT_SERVER_FAULT, &err);
+    bool stale = was_stale(request, code);
+    request_end(request);
+    if (stale) {
+        request->fresh = true;
+        if (request_start(request, &err))
+            return;
     }
-    adapt(output, request);
-    if (fine && has_unsynced(request->bulk))
-        request->state = REQUEST_HELD;
-    else
-        hand_back(request, fine ? NULL : &err);
+    if (request->endless)
+        (void)snprintf(request->detail, sizeof(request->detail),
+                       "its answer to a bulk does not end");
+    if (code != CURLE_OK || server_is_away(status)) {
+        server_failed(&output->server, request->node, code, status, request->detail,
+                      request->asked_ms, &err);
+        if (code != CURLE_OK || request->tries < output->server.nodes.count) {
+            try_elsewhere(output, request, &err);
+            return;
+        }
+    } else {
+        nodes_answered(&output->server.nodes, request->node,
+                       (double)(clock_monotonic_ms() - request->asked_ms));
+    }
+    bool fine = answer_end(request->answer, (int)status, &err);
+    settle_request(request, fine, &err);
 }
 
 /* Those that waited for the flush. */
@@ -415,12 +520,29 @@ start_flush(struct output *output)
 }
 
 static void
-finish_flush(struct output *output, CURLcode code)
+note_flush(struct output *output, enum flush_verdict verdict)
 {
-    struct err err;
-    enum flush_verdict verdict = flush_finish(&output->flush, code, &err);
     metrics_add(output->metrics, output->flushes[verdict], 1);
     hand_back_synced(output, verdict);
+}
+
+/* A probe told that a node is dead: what it was asked is asked elsewhere. */
+static void
+leave_node(struct output *output, size_t node)
+{
+    struct err err;
+    err_put_set(&err, ERR_RETRY, 0, "%s", output->server.nodes.items[node].reason);
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = &output->requests[i];
+        if (request->state != REQUEST_FLYING || request->unsendable || request->node != node)
+            continue;
+        request_end(request);
+        try_elsewhere(output, request, &err);
+    }
+    if (output->flush.flying && output->flush.node == node) {
+        flush_give_up(&output->flush);
+        note_flush(output, FLUSH_UNCERTAIN);
+    }
 }
 
 static void
@@ -447,6 +569,59 @@ any_unsendable(const struct output *output)
 }
 
 static void
+start_probes(struct output *output)
+{
+    uint64_t *since_ms = output->waiting_since_ms;
+    memset(since_ms, 0, output->server.nodes.count * sizeof(*since_ms));
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        const struct request *request = &output->requests[i];
+        if (request->state == REQUEST_FLYING && !request->unsendable &&
+            (since_ms[request->node] == 0 || request->asked_ms < since_ms[request->node]))
+            since_ms[request->node] = request->asked_ms;
+    }
+    probes_start(&output->probes, since_ms, clock_monotonic_ms());
+}
+
+static void
+take_message(struct output *output, CURL *easy, CURLcode code)
+{
+    size_t gone;
+    if (easy == output->flush.easy) {
+        struct err err;
+        note_flush(output, flush_finish(&output->flush, code, &err));
+        return;
+    }
+    if (probes_finish(&output->probes, easy, code, &gone)) {
+        if (gone < output->server.nodes.count)
+            leave_node(output, gone);
+        return;
+    }
+    char *private = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    struct request *request = (struct request *)(void *)private;
+    ASSERT(request != NULL);
+    ASSERT(request->magic == REQUEST_MAGIC);
+    finish_request(output, request, code);
+}
+
+static void
+count_nodes(struct output *output)
+{
+    struct metrics *metrics = output->metrics;
+    for (size_t i = 0; i < output->server.nodes.count; i++) {
+        const struct node *node = &output->server.nodes.items[i];
+        const struct node_series *series = &output->node_series[i];
+        metrics_set(metrics, series->up, node->state != NODE_DOWN);
+        metrics_set(metrics, series->flying, (double)node->flying);
+        metrics_add(metrics, series->answers,
+                    node->answers - (uint64_t)metrics_value(metrics, series->answers));
+        metrics_add(metrics, series->faults,
+                    node->faults - (uint64_t)metrics_value(metrics, series->faults));
+    }
+    metrics_set(metrics, output->limit_series, (double)(size_t)output->limit);
+}
+
+static void
 elasticsearch_wait(struct output *output, struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     ASSERT(count <= WAIT_FDS_MAX);
@@ -455,6 +630,7 @@ elasticsearch_wait(struct output *output, struct pollfd *fds, nfds_t count, int 
     for (nfds_t i = 0; i < count; i++)
         waits[i] = (struct curl_waitfd){.fd = fds[i].fd, .events = CURL_WAIT_POLLIN};
     int running = 0;
+    start_probes(output);
     curl_multi_perform(output->multi, &running);
     if (any_unsendable(output))
         timeout_ms = 0;
@@ -466,39 +642,75 @@ elasticsearch_wait(struct output *output, struct pollfd *fds, nfds_t count, int 
     hand_back_unsendable(output);
     struct CURLMsg *message;
     int left = 0;
-    while ((message = curl_multi_info_read(output->multi, &left)) != NULL) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode code = message->data.result;
-        if (message->easy_handle == output->flush.easy) {
-            finish_flush(output, code);
-            continue;
-        }
-        char *private = NULL;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-        struct request *request = (struct request *)(void *)private;
-        ASSERT(request != NULL);
-        ASSERT(request->magic == REQUEST_MAGIC);
-        finish_request(output, request, code);
-    }
+    while ((message = curl_multi_info_read(output->multi, &left)) != NULL)
+        if (message->msg == CURLMSG_DONE)
+            take_message(output, message->easy_handle, message->data.result);
     if (!output->flush.flying)
         start_flush(output);
+    count_nodes(output);
 }
 
 static void
 elasticsearch_describe(const struct output *output, struct buffer *out)
 {
-    size_t up = 0;
-    uint64_t now_ms = clock_monotonic_ms();
-    for (size_t i = 0; i < output->server.node_count; i++)
-        up += output->server.nodes[i].down_until_ms <= now_ms;
-    buffer_format(out, "search server at %s", output->server.nodes[0].url);
-    if (output->server.node_count > 1)
-        buffer_format(out, " and %zu more, %zu of %zu usable", output->server.node_count - 1, up,
-                      output->server.node_count);
+    const struct nodes *nodes = &output->server.nodes;
+    buffer_format(out, "search server at %s", nodes->items[0].url);
+    if (nodes->count > 1)
+        buffer_format(out, " and %zu more, %zu of %zu usable", nodes->count - 1,
+                      nodes_usable(nodes), nodes->count);
+    if (nodes->items[0].product[0] != '\0')
+        buffer_format(out, "; %s", nodes->items[0].product);
     buffer_format(out, "; %zu bulks under way, %d allowed now", output->flying, (int)output->limit);
     if (output->flush.denied)
         buffer_text(out, "; this user may not flush: whether duplicates are on disk is not known");
+}
+
+static void
+elasticsearch_list(const struct output *output, struct buffer *out)
+{
+    static const char *const states[] = {"up", "proving", "down"};
+    const struct nodes *nodes = &output->server.nodes;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node *node = &nodes->items[i];
+        buffer_format(out, "%s{\"url\":", i == 0 ? "" : ",");
+        encode_json_string(out, node->url, strlen(node->url));
+        buffer_text(out, ",\"product\":");
+        encode_json_string(out, node->product, strlen(node->product));
+        buffer_format(out,
+                      ",\"state\":\"%s\",\"slow\":%s,\"bulks_under_way\":%zu,\"answered\":%" PRIu64
+                      ",\"failed\":%" PRIu64 ",\"answer_ms\":%.1f,\"reason\":",
+                      states[node->state], nodes_is_slow(nodes, i) ? "true" : "false", node->flying,
+                      node->answers, node->faults, node->answer_ms);
+        encode_json_string(out, node->reason, strlen(node->reason));
+        buffer_text(out, "}");
+    }
+}
+
+/* Of the fault of a single node the pipeline tells. */
+static const char *
+elasticsearch_note(struct output *output, bool *warn)
+{
+    struct nodes *nodes = &output->server.nodes;
+    for (size_t i = 0; i < nodes->count; i++) {
+        struct node *node = &nodes->items[i];
+        bool changed = node->news && nodes->count > 1;
+        int size = 0;
+        *warn = changed && node->state == NODE_DOWN;
+        node->news = false;
+        if (changed) {
+            size = snprintf(output->note, sizeof(output->note),
+                            "index node %.128s %s%s; %zu of %zu take the bulks", node->url,
+                            *warn ? "is left alone for a while: " : "answers again", node->reason,
+                            nodes_usable(nodes), nodes->count);
+        } else if (node->product_news) {
+            node->product_news = false;
+            size = snprintf(output->note, sizeof(output->note), "index node %.128s: %s", node->url,
+                            node->product);
+        }
+        if (size > 0)
+            return output->note;
+    }
+    return NULL;
 }
 
 /* "index: http://…, cluster NAME, green" */
@@ -515,14 +727,13 @@ check_cluster(struct output *output, struct buffer *report, struct err *err)
     yajl_val root = fine ? yajl_tree_parse(buffer_string(&answer), NULL, 0) : NULL;
     const char *name = YAJL_GET_STRING(yajl_tree_get(root, name_path, yajl_t_string));
     const char *colour = YAJL_GET_STRING(yajl_tree_get(root, status_path, yajl_t_string));
-    const struct server *server = &output->server;
-    size_t asked = (server->next + server->node_count - 1) % server->node_count;
+    const struct nodes *nodes = &output->server.nodes;
+    size_t asked = (nodes->next + nodes->count - 1) % nodes->count;
     if (fine && (status != 200 || name == NULL || colour == NULL))
         fine = err_set(err, ERR_RETRY, status, "%s answers HTTP %d: %.200s",
-                       server->nodes[asked].url, status, buffer_string(&answer));
+                       nodes->items[asked].url, status, buffer_string(&answer));
     if (fine) {
-        buffer_format(report, "index: %s, cluster %s, %s\n", server->nodes[asked].url, name,
-                      colour);
+        buffer_format(report, "index: %s, cluster %s, %s\n", nodes->items[asked].url, name, colour);
         if (strcmp(colour, "red") == 0)
             buffer_text(report, "  warning: shards are missing: their indices take no documents\n");
     }
@@ -643,5 +854,7 @@ const struct output_class output_elasticsearch = {
     .release = elasticsearch_release,
     .wait = elasticsearch_wait,
     .describe = elasticsearch_describe,
+    .list = elasticsearch_list,
+    .note = elasticsearch_note,
     .check = elasticsearch_check,
 };

@@ -3,15 +3,22 @@
 #include "sinks/elasticsearch/server.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core/assert.h"
 #include "core/clock.h"
 
 #define SECRET_MAX 4096 /* bytes of a password or key file's first line */
 #define CONNECT_TIMEOUT_MS 5000L
+#define UNACKNOWLEDGED_MAX_MS 30000
+#define KEEPALIVE_IDLE_S 15L
+#define KEEPALIVE_INTERVAL_S 5L
+#define IDLE_CONNECTION_MAX_S 50L /* balancers close idle connections after 60 s and more */
 
 /* The first line of a file, without its end; the text is never put into a message. */
 static bool
@@ -56,20 +63,6 @@ load_credentials(struct server *server, const struct sink_elasticsearch_options 
     return size > 0 || err_set(err, ERR_STOP, ENOMEM, "cannot keep a password: out of memory");
 }
 
-/* The options' check has seen the address. */
-static bool
-add_node(struct server *server, const char *url, struct err *err)
-{
-    size_t size = strlen(url);
-    while (url[size - 1] == '/')
-        size--;
-    char *copy = strndup(url, size);
-    if (copy == NULL)
-        return err_set(err, ERR_STOP, ENOMEM, "cannot keep an address: out of memory");
-    server->nodes[server->node_count++].url = copy;
-    return true;
-}
-
 bool
 server_init(struct server *server, const struct sink_elasticsearch_options *options,
             struct err *err)
@@ -77,12 +70,8 @@ server_init(struct server *server, const struct sink_elasticsearch_options *opti
     *server = (struct server){.ca_file = options->ca_file};
     if (options->urls.count == 0)
         return err_set(err, ERR_CONFIG, 0, "elasticsearch.urls is empty");
-    server->nodes = calloc(options->urls.count, sizeof(*server->nodes));
-    if (server->nodes == NULL)
-        return err_set(err, ERR_STOP, ENOMEM, "cannot keep addresses: out of memory");
-    for (size_t i = 0; i < options->urls.count; i++)
-        if (!add_node(server, options->urls.items[i], err))
-            return false;
+    if (!nodes_init(&server->nodes, options->urls.items, options->urls.count, err))
+        return false;
     if (!load_credentials(server, options, err))
         return false;
     server->headers = server_headers(server, "application/json", false);
@@ -94,9 +83,7 @@ server_init(struct server *server, const struct sink_elasticsearch_options *opti
 void
 server_done(struct server *server)
 {
-    for (size_t i = 0; i < server->node_count; i++)
-        free(server->nodes[i].url);
-    free(server->nodes);
+    nodes_done(&server->nodes);
     if (server->user_password != NULL)
         explicit_bzero(server->user_password, strlen(server->user_password));
     if (server->authorization != NULL)
@@ -131,6 +118,36 @@ server_headers(const struct server *server, const char *content_type, bool gzip)
     return list;
 }
 
+/* A connection that a firewall or a balancer forgot takes what is sent and answers nothing, not even
+ * a reset: the kernel gives it up after these times instead of the request's own, long one. */
+static int
+on_socket(void *context, curl_socket_t fd, curlsocktype purpose)
+{
+    (void)context;
+    (void)purpose;
+    int limit_ms = UNACKNOWLEDGED_MAX_MS;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof(limit_ms));
+    return CURL_SOCKOPT_OK;
+}
+
+static CURLcode
+keep_alive(CURL *easy)
+{
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_MAX_S);
+    /* One name may stand for many nodes: each new connection begins with another one. */
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+    return code;
+}
+
 bool
 server_set_up(const struct server *server, CURL *easy)
 {
@@ -142,7 +159,7 @@ server_set_up(const struct server *server, CURL *easy)
     if (code == CURLE_OK)
         code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+        code = keep_alive(easy);
     if (code == CURLE_OK)
         code = curl_easy_setopt(easy, CURLOPT_USERAGENT, "tailrace-sink/" TAILRACE_VERSION);
     if (code == CURLE_OK && server->ca_file[0] != '\0')
@@ -155,47 +172,23 @@ server_set_up(const struct server *server, CURL *easy)
     return code == CURLE_OK;
 }
 
-size_t
-server_pick(struct server *server, uint64_t now_ms)
+bool
+server_is_away(long status)
 {
-    ASSERT(server->node_count > 0);
-
-    size_t best = server->next % server->node_count;
-    for (size_t i = 0; i < server->node_count; i++) {
-        size_t candidate = (server->next + i) % server->node_count;
-        if (server->nodes[candidate].down_until_ms <= now_ms) {
-            best = candidate;
-            break;
-        }
-        if (server->nodes[candidate].down_until_ms < server->nodes[best].down_until_ms)
-            best = candidate;
-    }
-    server->next = (best + 1) % server->node_count;
-    return best;
+    return status == 502 || status == 503 || status == 504;
 }
 
 void
-server_note(struct server *server, size_t node, bool fine, uint64_t now_ms)
+server_failed(struct server *server, size_t node, CURLcode code, long status, const char *detail,
+              uint64_t asked_ms, struct err *err)
 {
-    ASSERT(node < server->node_count);
-
-    struct server_node *it = &server->nodes[node];
-    if (fine) {
-        it->failures = 0;
-        it->down_until_ms = 0;
-        return;
-    }
-    unsigned doublings = it->failures < 5 ? it->failures : 5;
-    uint64_t pause_ms = (uint64_t)SERVER_DOWN_MIN_MS << doublings;
-    it->failures++;
-    it->down_until_ms = now_ms + (pause_ms < SERVER_DOWN_MAX_MS ? pause_ms : SERVER_DOWN_MAX_MS);
-}
-
-void
-server_error(struct err *err, const char *url, CURLcode code, const char *detail)
-{
-    err_put_set(err, ERR_RETRY, 0, "cannot reach %s: %s", url,
-                detail[0] != '\0' ? detail : curl_easy_strerror(code));
+    if (code == CURLE_OK)
+        err_put_set(err, ERR_RETRY, (int)status, "%s answers HTTP %ld",
+                    server->nodes.items[node].url, status);
+    else
+        err_put_set(err, ERR_RETRY, 0, "cannot reach %s: %s", server->nodes.items[node].url,
+                    detail[0] != '\0' ? detail : curl_easy_strerror(code));
+    nodes_failed(&server->nodes, node, err->text, asked_ms, clock_monotonic_ms());
 }
 
 static size_t
@@ -233,30 +226,33 @@ server_request(struct server *server, const char *method, const char *path, cons
         return err_set(err, ERR_RETRY, 0, "cannot prepare a request: out of memory");
     }
     bool answered = false;
+    long response = 0;
     /* It holds the loop: nodes that hang share one wait. The next time another one is asked. */
     uint64_t deadline_ms = clock_monotonic_ms() + SERVER_ASK_TIMEOUT_MS;
-    for (size_t tries = 0; tries < server->node_count && !answered; tries++) {
-        if (tries > 0 && clock_monotonic_ms() >= deadline_ms)
+    for (size_t tries = 0; tries < server->nodes.count; tries++) {
+        uint64_t asked_ms = clock_monotonic_ms();
+        if (tries > 0 && asked_ms >= deadline_ms)
             break;
-        size_t node = server_pick(server, clock_monotonic_ms());
+        size_t node = nodes_pick(&server->nodes);
         char detail[CURL_ERROR_SIZE] = "";
         char *url;
-        if (asprintf(&url, "%s%s", server->nodes[node].url, path) < 0) {
+        if (asprintf(&url, "%s%s", server->nodes.items[node].url, path) < 0) {
             err_put_set(err, ERR_RETRY, 0, "cannot prepare a request: out of memory");
             break;
         }
         CURLcode code = ask_node(server, easy, method, url, body, answer, detail);
-        answered = code == CURLE_OK;
-        server_note(server, node, answered, clock_monotonic_ms());
-        if (!answered)
-            server_error(err, server->nodes[node].url, code, detail);
         free(url);
-    }
-    if (answered) {
-        long response = 0;
+        answered = code == CURLE_OK;
+        response = 0;
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &response);
-        *status = (int)response;
+        if (answered && !server_is_away(response)) {
+            nodes_answered(&server->nodes, node, -1);
+            break;
+        }
+        server_failed(server, node, code, response, detail, asked_ms, err);
     }
+    if (answered)
+        *status = (int)response;
     curl_easy_cleanup(easy);
     return answered;
 }

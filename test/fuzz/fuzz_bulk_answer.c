@@ -28,7 +28,8 @@ read_all(struct reading *reading, const uint8_t *data, size_t size, size_t step,
     if (!answer_begin(reading->answer, reading->items, ITEMS))
         return false;
     for (size_t i = 0; i < size; i += step)
-        answer_feed(reading->answer, (const char *)data + i, size - i < step ? size - i : step);
+        (void)answer_feed(reading->answer, (const char *)data + i,
+                          size - i < step ? size - i : step);
     reading->believed = answer_end(reading->answer, status, &err);
     return true;
 }

@@ -32,7 +32,7 @@ read_text(struct reading *reading, size_t item_count, int status, const char *te
     assert_true(answer_new(&reading->answer, &reading->err));
     assert_true(answer_begin(reading->answer, reading->items, item_count));
     for (size_t i = 0; i < size; i += step)
-        answer_feed(reading->answer, text + i, size - i < step ? size - i : step);
+        assert_true(answer_feed(reading->answer, text + i, size - i < step ? size - i : step));
     reading->believed = answer_end(reading->answer, status, &reading->err);
 }
 
@@ -217,6 +217,43 @@ plain_items_are_counted_as_the_parser_would_count_them(void **state)
     }
 }
 
+/* What follows `head` does not end. How much of it is taken? */
+static size_t
+feed_without_end(const char *head, const char *rest)
+{
+    struct output_item items[2] = {{0}};
+    struct answer *answer;
+    struct err err;
+    assert_true(answer_new(&answer, &err));
+    assert_true(answer_begin(answer, items, 2));
+    assert_true(answer_feed(answer, head, strlen(head)));
+    char block[4096];
+    size_t block_size = 0;
+    while (block_size + strlen(rest) <= sizeof(block)) {
+        memcpy(block + block_size, rest, strlen(rest));
+        block_size += strlen(rest);
+    }
+    size_t size = 0;
+    while (size < ((size_t)1 << 30) && answer_feed(answer, block, block_size))
+        size += block_size;
+    assert_false(answer_end(answer, 200, &err));
+    assert_int_equal(items[0].outcome, OUTPUT_SERVER_FAULT);
+    answer_free(answer);
+    return size;
+}
+
+static void
+answer_without_end_is_left_after_a_megabyte(void **state)
+{
+    (void)state;
+    size_t limit = ANSWER_VALUE_SIZE_MAX + 2 * ANSWER_ITEM_SIZE_MAX;
+    assert_in_range(feed_without_end("{\"items\":[{\"create\":{\"error\":\"", "x"), 1, limit);
+    assert_in_range(feed_without_end("{\"errors\":", "        "), 1, limit);
+    assert_in_range(feed_without_end("{\"x\":[1", ",1"), 1, limit);
+    assert_in_range(feed_without_end("{\"items\":[{}", ",{\"create\":{\"status\":201}}"), 1, limit);
+    assert_in_range(feed_without_end("<html>", "<p>sorry</p>"), 1, limit);
+}
+
 static void
 pages_of_proxies_are_quoted_not_parsed(void **state)
 {
@@ -245,7 +282,8 @@ values_in_foreign_places_do_not_count(void **state)
         "{\"took\":99999999999999999999,\"status\":500,\"items\":[{\"create\":{\"_shards\":"
         "{\"status\":500,\"error\":{\"type\":\"x\"}},\"status\":201,\"error\":null}},"
         "{\"create\":{\"error\":{\"caused_by\":{\"type\":\"inner\",\"reason\":\"inner\"},"
-        "\"type\":\"mapper_parsing_exception\",\"reason\":\"outer\"},\"status\":400}}],\"x\":[[1]]"
+        "\"type\":\"mapper_parsing_exception\",\"reason\":\"outer\"},\"status\":400}}],\"x\":[["
+        "1]]"
         "}";
     struct reading reading;
     read_text(&reading, 2, 200, text, sizeof(text) - 1, 3);
@@ -323,6 +361,7 @@ main(void)
         cmocka_unit_test(answer_with_another_number_of_items_is_not_believed),
         cmocka_unit_test(answer_cut_anywhere_is_not_believed),
         cmocka_unit_test(plain_items_are_counted_as_the_parser_would_count_them),
+        cmocka_unit_test(answer_without_end_is_left_after_a_megabyte),
         cmocka_unit_test(pages_of_proxies_are_quoted_not_parsed),
         cmocka_unit_test(values_in_foreign_places_do_not_count),
         cmocka_unit_test(full_queues_are_retried_by_item_and_hopeless_sizes_are_split),
