@@ -32,7 +32,7 @@ static const struct kafka_property fixed_properties[] = {
     {"allow.auto.create.topics", "false", "a wrong name must not become a topic"},
     {"partition.assignment.strategy", "cooperative-sticky", "a rebalance must not stop the rest"},
     {"topic.metadata.refresh.interval.ms", "10000", "a topic made later is found within seconds"},
-    {"enable.partition.eof", NULL, "the program decides on it"},
+    {"enable.partition.eof", "true", "behind the last record there may be more that is not for us"},
     {"queued.max.messages.kbytes", NULL, "use kafka.prefetch"},
     {"fetch.max.bytes", NULL, "use kafka.prefetch"},
     {"fetch.message.max.bytes", NULL, "use kafka.prefetch"},
@@ -74,8 +74,7 @@ get_number(const rd_kafka_conf_t *conf, const char *name, uint64_t otherwise)
 /* A response may hold a quarter of the prefetch: librdkafka stops asking only when the whole is
  * reached. One partition's share of it is small, because it is counted before decompression. */
 static bool
-set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, bool want_ends,
-          struct err *err)
+set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, struct err *err)
 {
     uint64_t message_max = get_number(conf, "message.max.bytes", 1000000);
     uint64_t response = options->kafka.prefetch / 4;
@@ -87,9 +86,7 @@ set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, bool want_e
         return err_set(err, ERR_CONFIG, 0, "librdkafka refuses kafka.group_id: %s", reason);
     return set_number(conf, "queued.max.messages.kbytes", options->kafka.prefetch / 1024, err) &&
            set_number(conf, "fetch.max.bytes", response, err) &&
-           set_number(conf, "fetch.message.max.bytes", options->kafka.prefetch / 32, err) &&
-           (!want_ends ||
-            rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0) == RD_KAFKA_CONF_OK);
+           set_number(conf, "fetch.message.max.bytes", options->kafka.prefetch / 32, err);
 }
 
 static void
@@ -145,13 +142,13 @@ consumer_subscribe(struct consumer *consumer, struct err *err)
 }
 
 static bool
-start_client(struct consumer *consumer, bool want_ends, struct err *err)
+start_client(struct consumer *consumer, struct err *err)
 {
     rd_kafka_conf_t *conf;
     if (!kafka_conf_new(&conf, (const struct kafka_common_options *)&consumer->options->kafka,
                         "tailrace-sink", fixed_properties, FIXED_COUNT, err))
         return false;
-    if (!set_sizes(conf, consumer->options, want_ends, err)) {
+    if (!set_sizes(conf, consumer->options, err)) {
         rd_kafka_conf_destroy(conf);
         return false;
     }
@@ -178,7 +175,7 @@ start_client(struct consumer *consumer, bool want_ends, struct err *err)
 
 bool
 consumer_new(struct consumer **out, const struct sink_options *options,
-             const struct consumer_hooks *hooks, bool want_ends, struct err *err)
+             const struct consumer_hooks *hooks, struct err *err)
 {
     ASSERT(hooks->drain != NULL);
     ASSERT(hooks->revoked != NULL);
@@ -198,7 +195,7 @@ consumer_new(struct consumer **out, const struct sink_options *options,
     if (!fine)
         err_put_set(err, ERR_STOP, ENOMEM,
                     "cannot start the consumer: out of memory or descriptors");
-    if (!fine || !start_client(consumer, want_ends, err)) {
+    if (!fine || !start_client(consumer, err)) {
         consumer_free(consumer);
         return false;
     }
@@ -320,8 +317,8 @@ take_error(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         struct partition *partition = consumer_partition_of(consumer, message);
-        if (partition != NULL)
-            partition->end = message->offset;
+        if (partition != NULL && partition->assigned && !partition->revoking)
+            consumer_meet_end(consumer, partition, message->offset);
         return;
     }
     char text[PROBLEM_MAX];
@@ -348,14 +345,19 @@ take_record(struct consumer *consumer, rd_kafka_message_t *message, struct taken
     struct partition *partition = consumer_partition_of(consumer, message);
     if (partition == NULL || !partition->assigned || partition->revoking)
         return false;
-    if (partition->doubted && !consumer_believe_log(consumer, partition))
+    if (partition->astray || (partition->doubted && !consumer_believe_log(consumer, partition)))
         return false;
+    if (message->offset < partition->expected)
+        consumer_rewind(consumer, partition, message->offset);
     if (partition->expected >= 0 && message->offset > partition->expected &&
         !consumer_believe_jump(consumer, partition, message->offset))
         return false;
-    if (!offsets_take(&partition->offsets, message->offset, &out->sequence)) {
+    rd_kafka_timestamp_type_t type;
+    if (!offsets_take(&partition->offsets, message->offset,
+                      rd_kafka_message_timestamp(message, &type), &out->sequence)) {
         consumer_set_problem(consumer, false, "memory is short: records wait in Kafka");
-        partition->sought = consumer_seek(consumer, partition, partition->expected);
+        partition->expected = message->offset;
+        consumer_go_back(consumer, partition);
         return false;
     }
     partition->sought = false;

@@ -29,14 +29,18 @@ struct partition {
     uint32_t generation; /* a record that carries another one is late: nobody counts it any more */
     struct offsets offsets;
     int64_t expected;     /* offset of the next record, -1 when not known */
+    bool astray;          /* the seek back to `expected` failed: tried again each second */
     int64_t woken;        /* `expected` when its fetcher was last woken */
     bool doubted;         /* the broker said that the topic is gone: is this still the same log? */
     uint64_t commit_from; /* nothing is committed before the record of this sequence is finished */
+    bool commit_lower;    /* the next offset to be committed is before the last one */
     bool sought;          /* the jump seen next was answered by seeking back already */
     unsigned gaps;        /* jumps that repeated, in this assignment */
     int64_t handed;       /* offset last handed to librdkafka for its next commit, -1 for none */
     int64_t committed;    /* offset that the broker acknowledged, -1 for none */
     int64_t end;          /* offset where the log ended when its end was last met, -1 */
+    int64_t asked_end;    /* the same when the broker was last asked, -1 */
+    uint64_t at_end_ms;   /* when it was last known to be at the end, or was assigned */
 };
 
 /* What the consumer tells its owner; all are called inside consumer_take(), _close() or _idle(). */
@@ -49,6 +53,8 @@ struct consumer_hooks {
     /* Records that the broker deleted before we saw them, or offsets that hold no record. */
     void (*lost)(void *context, const struct partition *partition, uint64_t records);
     void (*gap)(void *context, const struct partition *partition, uint64_t offsets);
+    /* The log goes on at an offset before the one that was to come (-1: at its start). */
+    void (*rewound)(void *context, const struct partition *partition, int64_t offset);
     void (*note)(void *context, int level,
                  const char *text); /* syslog level; librdkafka's own words */
 };
@@ -59,9 +65,8 @@ struct taken {
     uint64_t sequence;
 };
 
-/* `want_ends`: keep `end` of the partitions, for consumer_reached_ends(). */
 bool consumer_new(struct consumer **out, const struct sink_options *options,
-                  const struct consumer_hooks *hooks, bool want_ends, struct err *err) MUST_CHECK;
+                  const struct consumer_hooks *hooks, struct err *err) MUST_CHECK;
 bool consumer_subscribe(struct consumer *consumer,
                         struct err *err) MUST_CHECK; /* joins the group */
 /* Leaves the group (with the hooks of a revoke), waiting at most this long. */
@@ -97,13 +102,23 @@ uint64_t consumer_rebalances(const struct consumer *consumer);
 
 /* "" when the group works, else a sentence on what is wrong. */
 const char *consumer_problem(const struct consumer *consumer);
-/* Once in some seconds: finds out whether a broker that was away is back. */
+/* Once a second: finds out whether a broker that was away is back, where logs end whose records
+ * are not fetched now, and goes on with what failed. */
 void consumer_idle(struct consumer *consumer);
 
 /* All partitions ever assigned, for pages; valid until the next consumer_take(). */
 struct partition *const *consumer_partitions(const struct consumer *consumer, size_t *count);
 /* The log's end as last heard, -1 when not known. */
 int64_t consumer_high_watermark(const struct consumer *consumer, const struct partition *partition);
+/* What is not finished of a partition, 0 and 0 for one that is not ours. The seconds are the age
+ * of the first record that was taken and is not finished, by its Kafka timestamp; while there is
+ * none, the time that records have waited in Kafka. */
+struct consumer_lag {
+    uint64_t records;
+    uint64_t seconds;
+};
+struct consumer_lag consumer_lag(const struct consumer *consumer,
+                                 const struct partition *partition);
 
 /* Asks the brokers for the ends of all partitions of all routes (blocking), and later tells
  * whether every one of them is finished up to there, here or by another member of the group. */

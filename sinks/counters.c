@@ -14,7 +14,9 @@ open_route_series(struct pipeline *pipeline, size_t i)
     series->consumed = metrics_series(metrics, SINK_CONSUMED, topic, NULL);
     series->in_flight = metrics_series(metrics, SINK_IN_FLIGHT, topic, NULL);
     series->lag = metrics_series(metrics, SINK_LAG, topic, NULL);
+    series->lag_seconds = metrics_series(metrics, SINK_LAG_SECONDS, topic, NULL);
     series->lost = metrics_series(metrics, SINK_LOST, topic, NULL);
+    series->rewinds = metrics_series(metrics, SINK_REWINDS, topic, NULL);
     series->gaps = metrics_series(metrics, SINK_GAPS, topic, NULL);
     series->retried = metrics_series(metrics, SINK_RETRIED, topic, NULL);
     series->retired = metrics_series(metrics, SINK_RETIRED, topic, NULL);
@@ -83,6 +85,7 @@ counters_publish(struct pipeline *pipeline)
         metrics_set(metrics, series->in_flight, (double)route_in_flight(route));
         set_counter(metrics, series->lost, route->lost);
         set_counter(metrics, series->gaps, route->gaps);
+        set_counter(metrics, series->rewinds, route->rewinds);
         set_counter(metrics, series->retried, route->retried);
         set_counter(metrics, series->retired, route->retired);
         metrics_set(metrics, series->paused_index, route->fault.active ? 1 : 0);
@@ -124,16 +127,17 @@ counters_measure_lag(struct pipeline *pipeline)
     size_t count;
     struct partition *const *partitions = consumer_partitions(pipeline->consumer, &count);
     for (size_t route = 0; route < pipeline->route_count; route++) {
-        int64_t lag = 0;
+        struct consumer_lag lag = {0};
         for (size_t i = 0; i < count; i++) {
-            const struct partition *it = partitions[i];
-            if (it->route != route || !it->assigned)
+            if (partitions[i]->route != route)
                 continue;
-            int64_t end = consumer_high_watermark(pipeline->consumer, it);
-            int64_t done = it->offsets.stored >= 0 ? it->offsets.stored : it->committed;
-            if (end > done)
-                lag += end - (done > 0 ? done : 0);
+            struct consumer_lag own = consumer_lag(pipeline->consumer, partitions[i]);
+            lag.records += own.records;
+            if (own.seconds > lag.seconds)
+                lag.seconds = own.seconds;
         }
-        metrics_set(pipeline->settings.metrics, pipeline->series[route].lag, (double)lag);
+        metrics_set(pipeline->settings.metrics, pipeline->series[route].lag, (double)lag.records);
+        metrics_set(pipeline->settings.metrics, pipeline->series[route].lag_seconds,
+                    (double)lag.seconds);
     }
 }

@@ -18,6 +18,7 @@ void
 offsets_done(struct offsets *offsets)
 {
     free(offsets->entries);
+    free(offsets->seconds);
     offsets_init(offsets);
 }
 
@@ -43,18 +44,35 @@ grow(struct offsets *offsets)
 {
     uint64_t capacity = offsets->capacity == 0 ? ENTRIES_INITIAL : offsets->capacity * 2;
     uint64_t *entries = malloc(capacity * sizeof(*entries));
-    if (entries == NULL)
+    uint32_t *seconds = malloc(capacity * sizeof(*seconds));
+    if (entries == NULL || seconds == NULL) {
+        free(entries);
+        free(seconds);
         return false;
-    for (uint64_t i = offsets->first; i < offsets->next; i++)
+    }
+    for (uint64_t i = offsets->first; i < offsets->next; i++) {
         entries[i & (capacity - 1)] = offsets->entries[i & (offsets->capacity - 1)];
+        seconds[i & (capacity - 1)] = offsets->seconds[i & (offsets->capacity - 1)];
+    }
     free(offsets->entries);
+    free(offsets->seconds);
     offsets->entries = entries;
+    offsets->seconds = seconds;
     offsets->capacity = capacity;
     return true;
 }
 
+/* A time before 1970 or after 2106 says nothing. */
+static uint32_t
+to_seconds(int64_t timestamp_ms)
+{
+    if (timestamp_ms < 0)
+        return 0;
+    return timestamp_ms / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(timestamp_ms / 1000);
+}
+
 bool
-offsets_take(struct offsets *offsets, int64_t offset, uint64_t *sequence)
+offsets_take(struct offsets *offsets, int64_t offset, int64_t timestamp_ms, uint64_t *sequence)
 {
     ASSERT(offset >= 0);
 
@@ -62,7 +80,28 @@ offsets_take(struct offsets *offsets, int64_t offset, uint64_t *sequence)
         return false;
     *sequence = offsets->next++;
     offsets->entries[*sequence & (offsets->capacity - 1)] = (uint64_t)offset << 1;
+    offsets->seconds[*sequence & (offsets->capacity - 1)] = to_seconds(timestamp_ms);
     offsets->open++;
+    return true;
+}
+
+void
+offsets_skip(struct offsets *offsets, int64_t next)
+{
+    uint64_t sequence;
+    if (next > 0 && offsets_take(offsets, next - 1, 0, &sequence))
+        offsets_finish(offsets, sequence);
+}
+
+bool
+offsets_oldest(const struct offsets *offsets, int64_t *offset, int64_t *timestamp_s)
+{
+    if (offsets->open == 0)
+        return false;
+    ASSERT(offsets->first < offsets->next);
+    uint64_t place = offsets->first & (offsets->capacity - 1);
+    *offset = (int64_t)(offsets->entries[place] >> 1);
+    *timestamp_s = offsets->seconds[place];
     return true;
 }
 

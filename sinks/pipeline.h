@@ -43,7 +43,7 @@ struct bulk {
 };
 
 struct route_series {
-    metric consumed, in_flight, lag, lost, gaps, retried, retired, event_age;
+    metric consumed, in_flight, lag, lag_seconds, lost, gaps, rewinds, retried, retired, event_age;
     metric finished[ROUTE_OUTCOME_COUNT];
     metric paused_index, paused_server, paused_letters;
 };

@@ -90,6 +90,7 @@ struct route {
     uint64_t finished[ROUTE_OUTCOME_COUNT];
     uint64_t lost;
     uint64_t gaps;
+    uint64_t rewinds;
     uint64_t retried;
     struct output_retention retention; /* its last step */
     uint64_t retention_due_ms;

@@ -67,10 +67,11 @@ put_route(struct buffer *out, const struct pipeline *pipeline, const struct rout
         buffer_format(out, ",\"%s\":%" PRIu64, route_outcome_names[i], route->finished[i]);
     buffer_format(out,
                   ",\"in_flight\":%" PRIu64 ",\"retried\":%" PRIu64 ",\"lost\":%" PRIu64
-                  ",\"offset_gaps\":%" PRIu64 ",\"held_bytes\":%zu,\"waiting\":%zu,"
+                  ",\"offset_gaps\":%" PRIu64 ",\"rewinds\":%" PRIu64
+                  ",\"held_bytes\":%zu,\"waiting\":%zu,"
                   "\"retrying\":%zu,\"dead_letters_waiting\":%zu,\"bulks_under_way\":%zu,",
-                  route_in_flight(route), route->retried, route->lost, route->gaps, route->held,
-                  route->fresh.count, route->retry.count,
+                  route_in_flight(route), route->retried, route->lost, route->gaps, route->rewinds,
+                  route->held, route->fresh.count, route->retry.count,
                   route->letters.count + route->letters_flying, route->bulks_flying);
     put_string(out, "paused", fault == NULL ? "" : fault->reason);
     buffer_format(out, ",\"paused_seconds\":%" PRIu64 ",",
@@ -82,16 +83,17 @@ put_route(struct buffer *out, const struct pipeline *pipeline, const struct rout
 static void
 put_partition(struct buffer *out, const struct pipeline *pipeline, const struct partition *it)
 {
+    struct consumer_lag lag = consumer_lag(pipeline->consumer, it);
     buffer_text(out, "{");
     put_string(out, "topic", pipeline->routes[it->route].topic);
-    buffer_format(out,
-                  ",\"partition\":%" PRId32
-                  ",\"assigned\":%s,\"paused\":%s,\"next_offset\":%" PRId64
-                  ",\"finished_offset\":%" PRId64 ",\"committed_offset\":%" PRId64
-                  ",\"end_offset\":%" PRId64 ",\"in_flight\":%" PRIu64 "}",
-                  it->id, it->assigned ? "true" : "false", it->paused ? "true" : "false",
-                  it->expected, it->offsets.stored, it->committed,
-                  consumer_high_watermark(pipeline->consumer, it), it->offsets.open);
+    buffer_format(
+        out,
+        ",\"partition\":%" PRId32 ",\"assigned\":%s,\"paused\":%s,\"next_offset\":%" PRId64
+        ",\"finished_offset\":%" PRId64 ",\"committed_offset\":%" PRId64 ",\"end_offset\":%" PRId64
+        ",\"in_flight\":%" PRIu64 ",\"lag_records\":%" PRIu64 ",\"lag_seconds\":%" PRIu64 "}",
+        it->id, it->assigned ? "true" : "false", it->paused ? "true" : "false", it->expected,
+        it->offsets.stored, it->committed, consumer_high_watermark(pipeline->consumer, it),
+        it->offsets.open, lag.records, lag.seconds);
 }
 
 static void
@@ -151,17 +153,6 @@ page_name(struct buffer *out, const char *name)
     http_escape_html(out, name);
 }
 
-/* Records behind what is finished, 0 while the end is not known. */
-static uint64_t
-partition_lag(const struct pipeline *pipeline, const struct partition *it)
-{
-    int64_t end = consumer_high_watermark(pipeline->consumer, it);
-    int64_t done = it->offsets.stored >= 0 ? it->offsets.stored : it->committed;
-    if (!it->assigned || end <= done)
-        return 0;
-    return (uint64_t)(end - (done > 0 ? done : 0));
-}
-
 static void
 page_cards(struct buffer *out, const struct pipeline *pipeline)
 {
@@ -170,7 +161,7 @@ page_cards(struct buffer *out, const struct pipeline *pipeline)
     size_t count;
     struct partition *const *partitions = consumer_partitions(pipeline->consumer, &count);
     for (size_t i = 0; i < count; i++)
-        lag += partition_lag(pipeline, partitions[i]);
+        lag += consumer_lag(pipeline->consumer, partitions[i]).records;
     for (size_t i = 0; i < pipeline->route_count; i++)
         for (size_t outcome = 0; outcome < ROUTE_OUTCOME_COUNT; outcome++)
             finished[outcome] += pipeline->routes[i].finished[outcome];
@@ -232,7 +223,7 @@ page_routes(struct buffer *out, const struct pipeline *pipeline)
 
 struct ranked {
     const struct partition *partition;
-    uint64_t lag;
+    struct consumer_lag lag;
 };
 
 static int
@@ -240,7 +231,9 @@ by_lag(const void *a, const void *b)
 {
     const struct ranked *left = a;
     const struct ranked *right = b;
-    return left->lag == right->lag ? 0 : left->lag > right->lag ? -1 : 1;
+    uint64_t a_records = left->lag.records;
+    uint64_t b_records = right->lag.records;
+    return a_records == b_records ? 0 : a_records > b_records ? -1 : 1;
 }
 
 static void
@@ -259,7 +252,8 @@ page_partition(struct buffer *out, const struct pipeline *pipeline, const struct
         buffer_text(out, "<td class=n>unknown");
     else
         page_number(out, (uint64_t)end);
-    page_number(out, ranked->lag);
+    page_number(out, ranked->lag.records);
+    page_number(out, ranked->lag.seconds);
     page_number(out, it->offsets.open);
 }
 
@@ -273,12 +267,12 @@ page_partitions(struct buffer *out, const struct pipeline *pipeline)
     if (ranked == NULL)
         return;
     for (size_t i = 0; i < count; i++)
-        ranked[i] = (struct ranked){partitions[i], partition_lag(pipeline, partitions[i])};
+        ranked[i] = (struct ranked){partitions[i], consumer_lag(pipeline->consumer, partitions[i])};
     qsort(ranked, count, sizeof(*ranked), by_lag);
     buffer_format(out,
                   "<details><summary>%zu partitions</summary><div class=scroll><table><tr><th>Topic"
                   "<th class=n>Partition<th>State<th class=n>Committed<th class=n>Log ends at"
-                  "<th class=n>Waiting<th class=n>In flight",
+                  "<th class=n>Waiting<th class=n>For seconds<th class=n>In flight",
                   count);
     for (size_t i = 0; i < count; i++)
         page_partition(out, pipeline, &ranked[i]);

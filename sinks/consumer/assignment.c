@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "core/assert.h"
+#include "core/clock.h"
 #include "sinks/consumer/inside.h"
 
 #define REVOKE_WAIT_MAX_MS                                                                         \
-    10000                      /* a rebalance waits for us: less than half of any session timeout */
-#define COMMIT_TIMEOUT_MS 4000 /* holds the loop, and a stop has to be over within 15 s */
+    10000 /* a rebalance waits for us: less than half of any session timeout */
 
 static void
 begin_assignment(struct consumer *consumer, rd_kafka_topic_partition_list_t *list)
@@ -39,9 +39,13 @@ begin_assignment(struct consumer *consumer, rd_kafka_topic_partition_list_t *lis
         partition->committed = known;
         partition->doubted = false;
         partition->commit_from = 0;
+        partition->commit_lower = false;
         partition->sought = false;
         partition->gaps = 0;
+        partition->astray = false;
         partition->end = -1;
+        partition->asked_end = -1;
+        partition->at_end_ms = clock_monotonic_ms();
     }
 }
 

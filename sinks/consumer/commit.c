@@ -46,7 +46,7 @@ renew_list(struct consumer *consumer)
 static bool
 is_storable(const struct partition *partition)
 {
-    return partition->assigned && partition->offsets.stored >= 0 &&
+    return partition->assigned && !partition->doubted && partition->offsets.stored >= 0 &&
            partition->offsets.first > partition->commit_from;
 }
 
@@ -58,12 +58,32 @@ list_offset(struct consumer *consumer, const struct partition *partition)
         ->offset = partition->offsets.stored;
 }
 
+/* librdkafka's timer leaves out what is lower than what it committed before (2.0.2, 2.16). */
+static void
+commit_lower(struct consumer *consumer)
+{
+    bool due = false;
+    for (size_t i = 0; i < consumer->all_count; i++)
+        due |= consumer->all[i]->commit_lower && is_storable(consumer->all[i]);
+    struct err err;
+    if (!due || consumer->problem[0] != '\0')
+        return;
+    if (!consumer_commit(consumer, false, COMMIT_TIMEOUT_MS, &err)) {
+        consumer->hooks.note(consumer->hooks.context, 4, err.text);
+        return;
+    }
+    for (size_t i = 0; i < consumer->all_count; i++)
+        if (is_storable(consumer->all[i]))
+            consumer->all[i]->commit_lower = false;
+}
+
 /* librdkafka commits on its own timer, because it alone knows when the group rebalances: a
  * commit sent then carries the old generation, and 2.0.2 takes the refusal for a lost
  * assignment. */
 void
 consumer_store(struct consumer *consumer)
 {
+    commit_lower(consumer);
     renew_list(consumer);
     for (size_t i = 0; i < consumer->all_count; i++) {
         struct partition *partition = consumer->all[i];

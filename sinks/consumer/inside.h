@@ -9,6 +9,8 @@
 /* Each holds the loop, and a stop that comes meanwhile has to be over within 15 s. */
 #define COMMITTED_TIMEOUT_MS 4000
 #define METADATA_TIMEOUT_MS 4000
+#define COMMIT_TIMEOUT_MS 4000
+#define PROBE_TIMEOUT_MS 500 /* of what is asked while all goes well */
 
 struct route_partitions {
     struct partition **items; /* by partition id; NULL: never assigned */
@@ -45,6 +47,7 @@ struct consumer {
     bool problem_is_broker;    /* a broker that answers ends it */
     char missing[PROBLEM_MAX]; /* sentence on the first topic that does not exist, "" for none */
     uint64_t missing_looked_ms;
+    uint64_t ends_asked_ms;
 };
 
 struct consumer *consumer_from_opaque(void *opaque);
@@ -87,11 +90,18 @@ bool consumer_commit(struct consumer *consumer, bool only_revoking, uint64_t tim
 void consumer_on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t code,
                            rd_kafka_topic_partition_list_t *list, void *opaque);
 
+/* lag.c */
+
+void consumer_look_at_ends(struct consumer *consumer);
+
 /* jump.c */
 
-/* True when the partition will go on at `offset`; then what was seen behind it is thrown away. */
-bool consumer_seek(struct consumer *consumer, struct partition *partition,
-                   int64_t offset) MUST_CHECK;
+/* Goes on at `expected`, now or when it can; what was seen behind it is thrown away. */
+void consumer_go_back(struct consumer *consumer, struct partition *partition);
+/* The log was read to its end, which is not a record's: what lies before it is not for us. */
+void consumer_meet_end(struct consumer *consumer, struct partition *partition, int64_t offset);
+/* The log goes on at an offset before the expected one, or at its start (-1). */
+void consumer_rewind(struct consumer *consumer, struct partition *partition, int64_t offset);
 /* A record behind a jump: false when it is not believed yet and must be dropped. */
 bool consumer_believe_jump(struct consumer *consumer, struct partition *partition,
                            int64_t offset) MUST_CHECK;

@@ -7,8 +7,9 @@
     8 /* then the log is known to have holes, and seeking would cost each time */
 #define SEEK_TIMEOUT_MS 4000 /* holds the loop, and a stop has to be over within 15 s */
 
-bool
-consumer_seek(struct consumer *consumer, struct partition *partition, int64_t offset)
+/* True when the partition will go on at `offset`; then what was seen behind it is thrown away. */
+static bool
+seek_to(struct consumer *consumer, struct partition *partition, int64_t offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, consumer_topic(consumer, partition), partition->id)
@@ -21,6 +22,26 @@ consumer_seek(struct consumer *consumer, struct partition *partition, int64_t of
     return fine;
 }
 
+void
+consumer_go_back(struct consumer *consumer, struct partition *partition)
+{
+    partition->astray = !seek_to(consumer, partition, partition->expected);
+}
+
+/* The log's first offset, -1 when it cannot be heard now. */
+static int64_t
+ask_start(struct consumer *consumer, const struct partition *partition)
+{
+    int64_t low;
+    int64_t high;
+    rd_kafka_resp_err_t code =
+        rd_kafka_query_watermark_offsets(consumer->client, consumer_topic(consumer, partition),
+                                         partition->id, &low, &high, COMMITTED_TIMEOUT_MS);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? low : -1;
+}
+
+/* librdkafka heard the log's start when a fetch was out of range (2.0.2, 2.16), so that retention
+ * that overtook us is known before its first record comes. */
 bool
 consumer_believe_jump(struct consumer *consumer, struct partition *partition, int64_t offset)
 {
@@ -31,14 +52,17 @@ consumer_believe_jump(struct consumer *consumer, struct partition *partition, in
                                    partition->id, &low, &high);
     bool retained = low > expected && low <= offset;
     if (!retained && !partition->sought && partition->gaps < GAPS_BELIEVED_AFTER) {
-        /* When the seek fails, the next record jumps as well and asks again. */
-        partition->sought = consumer_seek(consumer, partition, partition->expected);
+        partition->sought = true;
+        consumer_go_back(consumer, partition);
         return false;
     }
     if (!retained && partition->sought) {
-        /* It repeated. The cached watermark may be old: ask before calling it a harmless gap. */
-        rd_kafka_query_watermark_offsets(consumer->client, consumer_topic(consumer, partition),
-                                         partition->id, &low, &high, COMMITTED_TIMEOUT_MS);
+        /* It repeated. The known start may be old: ask before calling it a harmless gap. */
+        low = ask_start(consumer, partition);
+        if (low < 0) {
+            consumer_go_back(consumer, partition);
+            return false;
+        }
         retained = low > expected;
     }
     int64_t lost = retained ? (low < offset ? low : offset) - expected : 0;
@@ -50,6 +74,39 @@ consumer_believe_jump(struct consumer *consumer, struct partition *partition, in
                             (uint64_t)(offset - expected - lost));
     }
     return true;
+}
+
+void
+consumer_meet_end(struct consumer *consumer, struct partition *partition, int64_t offset)
+{
+    if (partition->astray || (partition->doubted && offset >= partition->expected))
+        return; /* the next record decides */
+    if (offset < partition->expected)
+        consumer_rewind(consumer, partition, offset);
+    partition->end = offset;
+    if (offset == partition->expected)
+        return;
+    if (partition->expected >= 0 && !consumer_believe_jump(consumer, partition, offset))
+        return;
+    offsets_skip(&partition->offsets, offset);
+    partition->sought = false;
+    partition->expected = offset;
+}
+
+/* Nothing is committed any more that belongs to the log as it was. */
+void
+consumer_rewind(struct consumer *consumer, struct partition *partition, int64_t offset)
+{
+    consumer->hooks.rewound(consumer->hooks.context, partition, offset);
+    partition->doubted = false;
+    partition->sought = false;
+    partition->expected = offset;
+    partition->handed = -1;
+    partition->committed = -1;
+    partition->end = -1;
+    partition->asked_end = -1;
+    partition->commit_from = partition->offsets.next;
+    partition->commit_lower = true;
 }
 
 /* Deleting a topic deletes what its groups have committed. */
@@ -74,14 +131,8 @@ consumer_believe_log(struct consumer *consumer, struct partition *partition)
         partition->doubted = false;
         return true;
     }
-    if (!consumer_seek(consumer, partition, RD_KAFKA_OFFSET_BEGINNING))
+    if (!seek_to(consumer, partition, RD_KAFKA_OFFSET_BEGINNING))
         return false;
-    partition->doubted = false;
-    partition->expected = -1;
-    partition->handed = -1;
-    partition->committed = -1;
-    partition->commit_from = partition->offsets.next;
-    consumer->hooks.note(consumer->hooks.context, 4,
-                         "a topic was deleted and made anew: it is read from its start");
+    consumer_rewind(consumer, partition, -1);
     return false;
 }

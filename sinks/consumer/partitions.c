@@ -50,8 +50,13 @@ consumer_partition_at(struct consumer *consumer, const char *topic, int32_t id)
     struct partition *partition = calloc(1, sizeof(*partition));
     if (partition == NULL)
         return NULL;
-    *partition = (struct partition){
-        .route = route, .id = id, .expected = -1, .handed = -1, .committed = -1, .end = -1};
+    *partition = (struct partition){.route = route,
+                                    .id = id,
+                                    .expected = -1,
+                                    .handed = -1,
+                                    .committed = -1,
+                                    .end = -1,
+                                    .asked_end = -1};
     offsets_init(&partition->offsets);
     own->items[id] = partition;
     consumer->all[consumer->all_count++] = partition;
@@ -118,15 +123,4 @@ consumer_partitions(const struct consumer *consumer, size_t *count)
 {
     *count = consumer->all_count;
     return consumer->all;
-}
-
-int64_t
-consumer_high_watermark(const struct consumer *consumer, const struct partition *partition)
-{
-    int64_t low;
-    int64_t high;
-    if (rd_kafka_get_watermark_offsets(consumer->client, consumer_topic(consumer, partition),
-                                       partition->id, &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return -1;
-    return high < 0 ? -1 : high;
 }

@@ -10,7 +10,6 @@
 #include "core/kafka.h"
 #include "sinks/consumer/inside.h"
 
-#define PROBE_TIMEOUT_MS 500 /* holds the loop */
 #define MISSING_LOOK_MS 5000 /* between looks for a topic that did not exist */
 
 void
@@ -154,6 +153,10 @@ consumer_idle(struct consumer *consumer)
 {
     if (consumer->problem[0] == '\0' && consumer->missing[0] != '\0')
         look_for_missing(consumer);
+    for (size_t i = 0; i < consumer->all_count; i++)
+        if (consumer->all[i]->assigned && consumer->all[i]->astray)
+            consumer_go_back(consumer, consumer->all[i]);
+    consumer_look_at_ends(consumer);
     if (consumer->problem[0] == '\0' || !consumer->problem_is_broker)
         return;
     const struct rd_kafka_metadata *metadata;

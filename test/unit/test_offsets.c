@@ -9,7 +9,7 @@ static uint64_t
 take(struct offsets *offsets, int64_t offset)
 {
     uint64_t sequence = UINT64_MAX;
-    assert_true(offsets_take(offsets, offset, &sequence));
+    assert_true(offsets_take(offsets, offset, offset * 1000, &sequence));
     return sequence;
 }
 
