@@ -20,6 +20,7 @@
 #include "agent/habits.h"
 #include "agent/options.h"
 #include "agent/producer.h"
+#include "agent/receipt.h"
 #include "agent/slab.h"
 #include "core/buffer.h"
 #include "core/hash.h"
@@ -43,6 +44,7 @@ extern const struct metric_family agent_metric_families[METRIC_COUNT];
 
 struct agent;
 struct file;
+struct receipts;
 struct remote;
 struct remotes;
 struct finds;
@@ -102,6 +104,7 @@ struct topic {
     char reason[256]; /* why, for people; "" is fine */
     enum pause pause; /* the same for the metric: TOPIC, PERMISSION, LEADER or NONE */
     bool too_large;   /* some file waits for PAUSE_SIZE */
+    bool aside;       /* no events go there: it stops nobody */
     metric paused[PAUSE_REASONS];
 };
 
@@ -111,6 +114,8 @@ struct batch {
     uint64_t start, end;
     uint64_t start_hash, end_hash; /* of the bytes before */
     uint32_t records, reported, failed;
+    uint32_t lines, parts, empty; /* as agent/receipt.h counts them */
+    struct receipt_place place;
     size_t size;       /* of its records */
     size_t limit_size; /* of its topic, when it was sent */
     bool alone;        /* nothing else could be in its request */
@@ -231,6 +236,7 @@ struct agent {
     struct state *state;
     struct slab_pool *pool;
     struct producer *producer;
+    struct receipts *receipts; /* NULL: none are sent */
     struct topic **topics;
     size_t topic_count;
     struct input *inputs;

@@ -9,6 +9,7 @@
 
 #include "agent/inputs/files.h"
 #include "agent/reader.h"
+#include "agent/receipts.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "agent/topics.h"
@@ -77,7 +78,7 @@ batch_take(struct agent *agent, struct file *file, struct slab *slab)
     if (batch == NULL)
         return NULL;
     agent->free_batches = batch->next;
-    *batch = (struct batch){.file = file, .slab = slab};
+    *batch = (struct batch){.file = file, .slab = slab, .place = {.first = -1, .last = -1}};
     return batch;
 }
 
@@ -100,6 +101,7 @@ commit_front(struct agent *agent, struct file *file)
         if (file->first == NULL)
             file->last = NULL;
         generation_commit(file->generation, batch->end, batch->end_hash);
+        receipts_committed(agent, file, batch);
         uint64_t bytes = batch->end - batch->start;
         metrics_add(agent->metrics, input->events, batch->records);
         metrics_add(agent->metrics, input->bytes, bytes);
@@ -273,6 +275,8 @@ delivery_answered(struct agent *agent, const rd_kafka_message_t *message)
     agent->epoch++;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         record_failed(agent, batch, message);
+    else
+        receipt_place_add(&batch->place, message->partition, message->offset);
     if (batch->reported == batch->records) {
         struct lane *lane = (struct lane *)(void *)slab->share;
         lane->quiet_since_ms = clock_monotonic_ms();

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "agent/receipt.h"
 #include "core/assert.h"
 
 #define ROTATION_BYTES ".-_0123456789TZ" /* what rotation puts behind a name */
@@ -65,6 +66,7 @@ generation_remove(struct catalog *catalog, struct generation *generation)
     for (size_t i = 0; i < STARTS; i++)
         if (generation->start_known[i] && catalog->starts[i] != NULL)
             HASH_DELETE(by_start[i], catalog->starts[i], generation);
+    receipt_let_go(generation);
     free(generation->input);
     free(generation->path);
     free(generation);

@@ -43,6 +43,7 @@ struct parts {
 #define START_SIZE_SHORT 16
 
 struct file;
+struct receipt;
 
 struct generation {
     struct generation_id id;
@@ -56,6 +57,8 @@ struct generation {
     uint64_t cuts[CUTS_MAX]; /* ascending, all above `committed` */
     struct parts parts;      /* of the event at `committed`, or just behind it */
     struct day_marks days;
+    struct receipt *receipt;      /* owned; of what was committed since the last one; or NULL */
+    struct receipt *receipt_sent; /* the one before it, not acknowledged yet; or NULL */
 
     /* Hints: where it was last seen. */
     uint64_t device, inode;

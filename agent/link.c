@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/delivery.h"
+#include "agent/receipts.h"
 #include "agent/timer.h"
 #include "agent/topics.h"
 #include "core/assert.h"
@@ -42,7 +43,8 @@ static void
 producer_answered(void *context, const rd_kafka_message_t *message)
 {
     struct link *link = context;
-    delivery_answered(link->agent, message);
+    if (!receipts_answered(link->agent, message))
+        delivery_answered(link->agent, message);
 }
 
 static void
@@ -175,7 +177,7 @@ link_open(struct link *link, struct err *err)
     struct agent *agent = link->agent;
     struct producer_limits limits = {
         .memory = slab_pool_size(agent->pool),
-        .records = RECORDS_MAX,
+        .records = RECORDS_MAX + RECEIPTS_FLYING_MAX,
         .message_max = agent->part_max + ENVELOPE_SIZE_MAX + EVENT_ID_SIZE,
     };
     if (limits.message_max < 1000000)
@@ -254,7 +256,7 @@ link_tick(struct link *link)
     size_t others = 0; /* than the one that is named */
     for (size_t i = 0; i < agent->topic_count; i++) {
         const struct topic *topic = agent->topics[i];
-        if (topic->reason[0] == '\0' || topic->pause == PAUSE_THROTTLED)
+        if (topic->reason[0] == '\0' || topic->pause == PAUSE_THROTTLED || topic->aside)
             continue; /* slow is not stopped */
         if (text[0] != '\0') {
             others++;

@@ -24,6 +24,9 @@ static const struct option top_table[] = {AGENT_TOP_OPTIONS(OPTION_ENTRY)};
 static const struct option kafka_table[] = {KAFKA_COMMON_OPTIONS(OPTION_ENTRY)
                                                 AGENT_KAFKA_OPTIONS(OPTION_ENTRY)};
 #undef OPTION_STRUCT
+#define OPTION_STRUCT struct agent_receipts_options
+static const struct option receipts_table[] = {AGENT_RECEIPTS_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
 #define OPTION_STRUCT struct agent_files_options
 static const struct option files_table[] = {AGENT_FILES_OPTIONS(OPTION_ENTRY)};
 #undef OPTION_STRUCT
@@ -41,6 +44,9 @@ static const struct option_section sections[] = {
      "The agent itself."},
     {"kafka", OPTION_SHAPE_MAPPING, TABLE(kafka_table), offsetof(struct agent_options, kafka), 0, 0,
      SIZE_MAX, "Where the events go."},
+    {"receipts", OPTION_SHAPE_MAPPING, TABLE(receipts_table),
+     offsetof(struct agent_options, receipts), 0, 0, SIZE_MAX,
+     "Receipts: proof of what was delivered, for tailrace-sink audit."},
     {"files", OPTION_SHAPE_SEQUENCE, TABLE(files_table), offsetof(struct agent_options, files),
      offsetof(struct agent_options, files_count), sizeof(struct agent_files_options),
      offsetof(struct agent_files_options, place), "Inputs: files to tail."},
@@ -168,6 +174,9 @@ check_sections(const struct agent_options *options, struct err *err)
     if (!topic_is_valid(options->kafka.topic))
         return err_set(err, ERR_CONFIG, 0, "kafka.topic '%.260s' " TOPIC_RULE,
                        options->kafka.topic);
+    const char *receipts = options->receipts.topic;
+    if (receipts[0] != '\0' && !topic_is_valid(receipts))
+        return err_set(err, ERR_CONFIG, 0, "receipts.topic '%.260s' " TOPIC_RULE, receipts);
     if (options->files_count == 0)
         return err_set(err, ERR_CONFIG, 0,
                        "files has no entry: there are no inputs; add one, such as "

@@ -21,6 +21,9 @@ struct agent_kafka_options {
     KAFKA_COMMON_OPTIONS(OPTION_MEMBER)
     AGENT_KAFKA_OPTIONS(OPTION_MEMBER)
 };
+struct agent_receipts_options {
+    AGENT_RECEIPTS_OPTIONS(OPTION_MEMBER)
+};
 struct agent_files_options {
     struct option_place place;
     AGENT_FILES_OPTIONS(OPTION_MEMBER)
@@ -35,6 +38,7 @@ struct agent_log_options {
 struct agent_options {
     struct agent_top_options top;
     struct agent_kafka_options kafka;
+    struct agent_receipts_options receipts;
     struct agent_files_options *files;
     size_t files_count;
     struct agent_http_options http;

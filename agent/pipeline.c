@@ -33,6 +33,7 @@
 #include "agent/link.h"
 #include "agent/looks.h"
 #include "agent/reader.h"
+#include "agent/receipts.h"
 #include "agent/reload.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
@@ -286,6 +287,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
     link_tick(pipeline->link);
     schedule_tick(agent);
     files_tick(agent);
+    receipts_tick(agent);
     looks_tick(pipeline->looks);
     state_sync(agent->state);
     publish(pipeline);
@@ -297,7 +299,7 @@ on_tick(sd_event_source *source, uint64_t time_us, void *context)
         state_sync(agent->state); /* cuts may have been decided */
     bool drained = link_is_drained(pipeline->link);
     uint64_t now_ms = clock_monotonic_ms();
-    bool waits = (!drained && now_ms < pipeline->stop_at_ms) ||
+    bool waits = ((!drained || receipts_wait(agent)) && now_ms < pipeline->stop_at_ms) ||
                  (held_is_saving(agent) && now_ms < pipeline->save_until_ms);
     if (pipeline->stopping && !waits)
         return sd_event_exit(pipeline->event, 0);
@@ -318,6 +320,7 @@ begin_stop(struct pipeline *pipeline, const char *why)
     pipeline->stopping = true;
     looks_stop(pipeline->looks);
     held_save_all(&pipeline->agent);
+    receipts_flush(&pipeline->agent);
     bool reached = link_reason(pipeline->link)[0] == '\0';
     link_stop(pipeline->link);
     pipeline->save_until_ms = clock_monotonic_ms() + STOP_GRACE_MS;
@@ -595,6 +598,8 @@ start(struct pipeline *pipeline, struct err *err)
     for (size_t i = 0; i < agent->options->files_count; i++)
         if (!reload_add_input(agent, &agent->options->files[i], err))
             return false;
+    if (!receipts_new(agent, err))
+        return false;
     if (!looks_new(&pipeline->looks, agent, pipeline->event, err) || !add_sources(pipeline, err) ||
         !link_open(pipeline->link, err))
         return false;
@@ -722,6 +727,7 @@ pipeline_free(struct pipeline *pipeline)
     link_free(pipeline->link);
     (void)sd_event_unref(pipeline->event);
     files_done(agent);
+    receipts_free(agent);
     delivery_done(agent);
     remotes_free(agent->remotes);
     state_free(agent->state);

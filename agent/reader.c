@@ -13,6 +13,7 @@
 #include "agent/delivery.h"
 #include "agent/inputs/copies.h"
 #include "agent/inputs/file.h"
+#include "agent/receipts.h"
 #include "agent/state.h"
 #include "agent/topics.h"
 #include "core/assert.h"
@@ -272,10 +273,15 @@ fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct b
                 break;
             }
             batch->records++;
+            batch->lines += event.taken > event.size || !event.part;
+            batch->parts += event.part;
         } else if (result == CUT_EMPTY) {
             if (!mid_line) {
                 metrics_add(agent->metrics, file->input->empty_lines, 1);
                 agent->skipped_total++;
+                batch->empty++;
+            } else {
+                batch->lines++; /* the end of one that came in parts */
             }
         } else {
             break;
@@ -545,6 +551,7 @@ pass_zeros(struct agent *agent, struct file *file, bool *passed, struct err *err
     static const char zero[TAIL_SIZE_MAX];
     size_t tail = file->scanned < TAIL_SIZE_MAX ? (size_t)file->scanned : TAIL_SIZE_MAX;
     generation_commit(file->generation, file->scanned, generation_hash(zero, tail));
+    receipts_passed(agent, file, file->scanned);
     metrics_add(
         agent->metrics,
         metrics_series(agent->metrics, METRIC_SKIPPED_BYTES, file->input->name, "zeros", NULL),

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/journal.h"
+#include "agent/receipt.h"
 #include "agent/state_file.h"
 #include "agent/state_load.h"
 #include "core/buffer.h"
@@ -157,6 +158,7 @@ mint_anew(struct state *state)
     state->sequence++;
     for (struct generation *at = state->catalog->first; at != NULL; at = at->next) {
         at->id = generation_id_new();
+        receipt_let_go(at); /* the other host's */
         at->durable_at = state->sequence;
         at->days = (struct day_marks){.sent = at->committed};
         at->origin = "foreign";
@@ -345,7 +347,8 @@ append_record(struct state *state, struct buffer *out, enum state_record type,
         journal_append(out, (uint16_t)type, payload->bytes, (uint32_t)payload->size);
     if (out->failed)
         state->rewrite = true;
-    if (type == RECORD_GENERATION || type == RECORD_INPUT || type == RECORD_PARTS)
+    if (type == RECORD_GENERATION || type == RECORD_INPUT || type == RECORD_PARTS ||
+        type == RECORD_RECEIPT)
         state->live_size += payload->size + JOURNAL_HEADER_SIZE;
     buffer_done(payload);
     if (out == &state->pending)
@@ -379,6 +382,16 @@ append_parts(struct state *state, struct buffer *out, const struct generation *g
 }
 
 static void
+append_receipt(struct state *state, struct buffer *out, const struct generation *generation)
+{
+    struct buffer payload;
+    buffer_init(&payload, JOURNAL_RECORD_MAX);
+    put_id(&payload, generation);
+    receipt_put(&payload, generation);
+    append_record(state, out, RECORD_RECEIPT, &payload);
+}
+
+static void
 append_generation(struct state *state, struct buffer *out, const struct generation *generation)
 {
     struct buffer payload;
@@ -403,6 +416,8 @@ append_generation(struct state *state, struct buffer *out, const struct generati
     append_record(state, out, RECORD_GENERATION, &payload);
     if (generation->parts.size > 0)
         append_parts(state, out, generation);
+    if (generation->receipt != NULL || generation->receipt_sent != NULL)
+        append_receipt(state, out, generation);
 }
 
 void
@@ -420,6 +435,8 @@ state_put_progress(struct state *state, const struct generation *generation)
     put_position(&payload, generation);
     journal_put_number(&payload, generation->checkpoints[0].hash, 8);
     append_record(state, &state->pending, RECORD_PROGRESS, &payload);
+    if (generation->receipt != NULL || generation->receipt_sent != NULL)
+        append_receipt(state, &state->pending, generation);
 }
 
 void
@@ -446,6 +463,12 @@ state_put_days(struct state *state, const struct generation *generation)
     put_id(&payload, generation);
     put_days(&payload, &generation->days);
     append_record(state, &state->pending, RECORD_DAYS, &payload);
+}
+
+void
+state_put_receipt(struct state *state, const struct generation *generation)
+{
+    append_receipt(state, &state->pending, generation);
 }
 
 void

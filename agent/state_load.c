@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/journal.h"
+#include "agent/receipt.h"
 #include "agent/state.h"
 
 /* Generations by id, while a journal is read. */
@@ -139,6 +140,7 @@ load_generation(struct loader *loader, struct journal_fields *fields, struct err
     } else if (!generation_set_path(generation, path)) {
         return err_errno(err, ERR_STOP, ENOMEM, "load the state");
     }
+    receipt_let_go(generation); /* its record follows where there is one */
     read.path = generation->path;
     read.input = generation->input;
     read.next = generation->next;
@@ -172,7 +174,8 @@ load_days(struct generation *generation, struct journal_fields *fields)
     return true;
 }
 
-/* PROGRESS, CUT, PARTS, DAYS or FORGET of a generation; false when it is not known or means nonsense. */
+/* PROGRESS, CUT, PARTS, DAYS, RECEIPT or FORGET of a generation; false when it is not known or means
+ * nonsense. */
 static bool
 load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
 {
@@ -197,6 +200,8 @@ load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
         return load_parts(generation, fields);
     if (type == RECORD_DAYS)
         return load_days(generation, fields);
+    if (type == RECORD_RECEIPT)
+        return receipt_take(generation, fields);
     struct generation read = {0};
     take_position(fields, &read);
     uint64_t tail_hash = journal_take_number(fields, 8);
@@ -249,6 +254,7 @@ load_record(struct loader *loader, const struct journal_record *record, struct e
     case RECORD_CUT:
     case RECORD_PARTS:
     case RECORD_DAYS:
+    case RECORD_RECEIPT:
     case RECORD_FORGET:
         return load_change(loader, record->type, &fields);
     case RECORD_INPUT:

@@ -288,8 +288,11 @@ static bool
 assign_lanes(const struct agent *agent, struct topic *topic)
 {
     uint32_t lanes_max = slab_pool_count(agent->pool) / 2;
-    if (agent->topic_count > 1)
-        lanes_max /= (uint32_t)agent->topic_count;
+    uint32_t shares = 0;
+    for (size_t i = 0; i < agent->topic_count; i++)
+        shares += agent->topics[i]->aside ? 0 : 1;
+    if (shares > 1)
+        lanes_max /= shares;
     bool by_leader = (uint32_t)topic->partition_count > (lanes_max < 4 ? 4 : lanes_max);
     for (int32_t i = 0; i < topic->partition_count; i++) {
         uint32_t index = (uint32_t)i;

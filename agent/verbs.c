@@ -279,6 +279,9 @@ check_brokers(const struct agent_options *options, rd_kafka_t *rk)
         if (!again && !kafka_check_topic(rk, topic, &report))
             problems++;
     }
+    if (options->receipts.topic[0] != '\0' &&
+        !kafka_check_topic(rk, options->receipts.topic, &report))
+        problems++;
     printf("%s", buffer_string(&report));
     buffer_done(&report);
     return problems;

@@ -11,6 +11,7 @@
 #include "agent/inputs/files.h"
 #include "agent/inputs/held.h"
 #include "agent/reader.h"
+#include "agent/receipts.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "core/clock.h"
@@ -223,6 +224,7 @@ copies_hold_first_bytes(struct agent *agent, struct file *file)
     file->generation = NULL;
     generation->file = NULL;
     state_forget(agent->state, generation);
+    receipts_end(agent, generation);
     generation_remove(&agent->catalog, generation);
     file->size = (uint64_t)about.st_size;
     file->read = file->scanned = 0;

@@ -22,6 +22,7 @@
 #include "agent/inputs/siblings.h"
 #include "agent/inputs/sweep.h"
 #include "agent/reader.h"
+#include "agent/receipts.h"
 #include "agent/schedule.h"
 #include "agent/state.h"
 #include "core/clock.h"
@@ -218,6 +219,7 @@ static void
 forget(struct agent *agent, struct generation *generation)
 {
     state_forget(agent->state, generation);
+    receipts_end(agent, generation);
     generation_remove(&agent->catalog, generation);
 }
 
