@@ -205,3 +205,12 @@ crew_job_busy(struct crew *crew, const struct crew_job *job)
     (void)pthread_mutex_unlock(&crew->lock);
     return busy;
 }
+
+struct crew_job
+crew_job_look(struct crew *crew, const struct crew_job *job)
+{
+    (void)pthread_mutex_lock(&crew->lock);
+    struct crew_job copy = *job;
+    (void)pthread_mutex_unlock(&crew->lock);
+    return copy;
+}

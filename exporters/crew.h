@@ -40,5 +40,7 @@ void crew_run(struct crew *crew, struct crew_job *const *jobs, size_t count, uin
 
 /* Whether a thread is still in it. */
 bool crew_job_busy(struct crew *crew, const struct crew_job *job);
+/* A copy as of one moment: the times of a job that hangs change when it comes back. */
+struct crew_job crew_job_look(struct crew *crew, const struct crew_job *job);
 
 #endif

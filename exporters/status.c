@@ -76,6 +76,7 @@ page_host(struct buffer *out, const struct host_lane *host)
         buffer_format(out, "<td class=n>%.2f ms<td class=n>%.1f ms", state.seconds * 1000,
                       state.cpu_seconds * 1000);
         buffer_text(out, state.success         ? "<td>read"
+                         : state.absent        ? "<td>not here: "
                          : state.error[0] == 0 ? "<td>not asked for"
                                                : "<td class=bad>");
         http_escape_html(out, state.error);

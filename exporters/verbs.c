@@ -55,8 +55,9 @@ check_host(struct host_lane *lane, struct buffer *absences, size_t *problems)
             printf("host %s: switched off in the configuration\n", state.name);
             continue;
         }
-        printf("host %s: %s\n", state.name, state.success ? "read" : state.error);
-        *problems += !state.success;
+        printf("host %s: %s%s\n", state.name, state.absent ? "not here: " : "",
+               state.success ? "read" : state.error);
+        *problems += !state.success && !state.absent;
         if (host_lane_pages(lane, &page, 1) == 1)
             print_families(page);
         print_absences(absences);

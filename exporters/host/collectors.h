@@ -8,9 +8,12 @@
 
 struct scan;
 
-extern const struct host_class host_loadavg;
+extern const struct host_class host_cpu, host_diskstats, host_filesystem, host_loadavg,
+    host_meminfo, host_netdev, host_stat;
 
-/* Each: text in, families out. False with ERR_REJECT when the text is not what it should be. */
+/* Each: text in, families out. False with ERR_RETRY when the text is not what it should be. */
 bool loadavg_parse(struct scan text, struct page *page, struct err *err) MUST_CHECK;
+bool meminfo_parse(struct scan text, struct page *page, struct err *err) MUST_CHECK;
+bool stat_parse(struct scan text, struct page *page, struct err *err) MUST_CHECK;
 
 #endif

@@ -24,7 +24,8 @@ struct host_options {
 struct host_class {
     const char *name; /* "cpu": in collect[], in the options and as label */
     bool (*open)(void **out, const struct host_options *options, struct err *err) MUST_CHECK;
-    /* False: this source cannot be read, `err` says why; what was written before stands. */
+    /* False: this source cannot be read, `err` says why; what was written before stands. With
+     * ERR_REJECT this host has no such source, which is no fault. */
     bool (*collect)(void *self, struct page *page, struct err *err) MUST_CHECK;
     void (*close)(void *self); /* NULL is fine */
 };

@@ -73,7 +73,8 @@ kept_read(struct kept *kept, struct scan *out, struct err *err)
         number = kept->fd >= 0 ? read_all(kept) : errno;
     }
     if (number != 0)
-        return err_errno(err, ERR_RETRY, number, "read '%s'", kept->path);
+        return err_errno(err, number == ENOENT ? ERR_REJECT : ERR_RETRY, number, "read '%s'",
+                         kept->path);
     *out = (struct scan){kept->text.bytes, kept->text.size};
     return true;
 }

@@ -23,7 +23,7 @@ struct kept {
 bool kept_init(struct kept *kept, const char *root, const char *name, struct err *err) MUST_CHECK;
 void kept_done(struct kept *kept); /* also of a zeroed one */
 
-/* The whole file; valid until the next read. ERR_RETRY with errno in `code`. */
+/* The whole file; valid until the next read. ERR_REJECT: there is none; else ERR_RETRY. */
 bool kept_read(struct kept *kept, struct scan *out, struct err *err) MUST_CHECK;
 
 #endif

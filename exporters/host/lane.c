@@ -174,20 +174,26 @@ host_lane_state(const struct host_lane *lane, size_t index, struct host_state *o
     };
     if (post->self == NULL)
         return;
-    out->hung = crew_job_busy(lane->crew, &post->job);
-    out->success = post->job.done && post->fine && !post->page.failed;
-    out->seconds = (double)post->job.wall_ns / 1e9;
-    out->cpu_seconds = (double)post->job.cpu_ns / 1e9;
-    uint64_t now_ms = clock_monotonic_ms();
-    if (out->hung)
+    struct crew_job job = crew_job_look(lane->crew, &post->job);
+    out->hung = job.busy;
+    out->seconds = (double)job.wall_ns / 1e9;
+    out->cpu_seconds = (double)job.cpu_ns / 1e9;
+    if (out->hung) {
         (void)snprintf(out->error, sizeof(out->error), "has not come back for %.1f s",
-                       (double)(now_ms - post->job.began_ms) / 1000);
-    else if (post->asked && !post->job.done)
-        (void)snprintf(out->error, sizeof(out->error), "was not read in time");
-    else if (post->job.done && post->page.failed)
-        (void)snprintf(out->error, sizeof(out->error), "has more than memory allows");
-    else if (post->job.done && !post->fine)
+                       (double)(clock_monotonic_ms() - job.began_ms) / 1000);
+        return;
+    }
+    if (!job.done) {
+        if (post->asked)
+            (void)snprintf(out->error, sizeof(out->error), "was not read in time");
+        return;
+    }
+    out->success = post->fine && !post->page.failed;
+    out->absent = !post->fine && post->err.action == ERR_REJECT;
+    if (!post->fine)
         memcpy(out->error, post->err.text, sizeof(out->error));
+    else if (post->page.failed)
+        (void)snprintf(out->error, sizeof(out->error), "has more than memory allows");
 }
 
 void

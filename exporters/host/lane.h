@@ -22,6 +22,7 @@ struct host_state {
     bool enabled; /* by the options */
     bool asked;   /* in the last scrape */
     bool success; /* of it */
+    bool absent;  /* no success because this host has no such thing */
     bool hung;    /* a thread waits in it */
     double seconds;
     double cpu_seconds;       /* of all its rounds */

@@ -17,7 +17,7 @@ loadavg_parse(struct scan text, struct page *page, struct err *err)
     for (size_t i = 0; i < 3; i++) {
         struct scan word;
         if (!scan_word(&text, &word) || !scan_is_double(word, &values[i]))
-            return err_set(err, ERR_REJECT, 0, "/proc/loadavg has no three load averages");
+            return err_set(err, ERR_RETRY, 0, "/proc/loadavg has no three load averages");
     }
     for (size_t i = 0; i < 3; i++)
         page_gauge(page, names[i][0], names[i][1], values[i]);
