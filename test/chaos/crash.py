@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Kills everything at random moments while lines are written, then counts every line.
+"""Kills everything at random moments while lines are written and rotated, then counts every line.
 
 By hand, with the Python of the test environment:
-    $(python3 test/stack/stack.py venv)/bin/python test/chaos/crash.py --lines 500000 \\
-        --agent 30 --sink 30 --kafka 3 --opensearch 2 [--seed N] [--folder DIR]
+    $(python3 test/stack/stack.py venv)/bin/python test/chaos/crash.py --kafka 3.6 \\
+        --search elasticsearch9 --agent 100 --sink 100 --broker 20 --index 20 [--seed N]
 
-The writer may only go on as far as the run allows: between two kills it writes one share of the
-lines, and each kill strikes at a random moment of that share. The same seed gives the same kills
-in the same order; the moments depend on the machine.
+One agent ships two sets of logs, each rotated in four ways (rotate.py says which, and under which
+conditions), to two topics on three brokers; two sinks of one group put one topic into a fixed
+index, the other one into `rotate: daily`. Agent, sinks, brokers and index are killed at the same
+time, each kind by a thread of its own, one of a kind at once; every sixth time a program or server
+is ended by SIGTERM instead, which is not counted as a kill.
+
+Every line must be in its index exactly once, under the id that it has on the topic; the dead-letter
+topics empty; nothing counted as lost by any life of any program. What fails leaves its folder:
+configurations, logs, state, topic.tsv (each record's place) and report.txt; servers keep topic and
+index. The same seed gives the same kills; their moments depend on the machine.
 """
 
 import argparse
@@ -18,150 +25,346 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for place in (HERE.parent / "scenario", HERE.parent / "stack"):
+for place in (HERE, HERE.parent / "scenario", HERE.parent / "model", HERE.parent / "stack"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
+from evidence import Evidence, TopicReader, committed_of  # noqa: E402
 from identity import Watch  # noqa: E402
-from oracle import Tally, Writer, expected_numbered  # noqa: E402
-from programs import Agent, Sink  # noqa: E402
+from oracle import Tally  # noqa: E402
+from programs import Agent, Metrics, Program, Sink  # noqa: E402
+from rotate import Writer  # noqa: E402
 from servers import Broker, Index  # noqa: E402
 from stack import Stack  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-TAGS = 5
+KAFKA = {"3.6": "kafka36x3", "4.1": "kafka3"}
+SEARCH = ("opensearch", "elasticsearch8", "elasticsearch9")
+ROUTES = {"a": "none", "b": "daily"}                # which logs, how their index is rotated
+LOGS = ("in", "out", "date", "copy")
+BUSY = {"agent": "tailrace_agent_events_total", "sink": "tailrace_sink_finished_records_total"}
+BUSY_SECONDS = 60       # then it is killed all the same: servers may be away, others have its work
+LOST = ("tailrace_agent_lost_bytes_total", "tailrace_sink_lost_records_total",
+        "tailrace_sink_offset_gaps_total")
+AHEAD = 0.25            # by which one kind of kills may be ahead of the slowest: all overlap
+FLUSH_AT = "8mb"        # else a server that is killed again and again replays for minutes
+HELD_BYTES = 64         # acknowledged and on disk: then rotation may do anything with a file
 
 
 @dataclass
 class Plan:
-    lines: int
-    agent: int
-    sink: int
-    kafka: int
-    opensearch: int
-    seed: int
-    lives: int = 6      # of each log, by rename rotation
+    kafka: str = "4.1"
+    search: str = "opensearch"
+    agent: int = 100
+    sink: int = 100
+    broker: int = 20
+    index: int = 20
+    rate: int = 150         # lines a second, as far as the machine follows
+    life: int = 300         # lines until a log is rotated, at least
+    seed: int = 0
 
-    def kills(self, chance: random.Random) -> list[str]:
-        found = (["agent"] * self.agent + ["sink"] * self.sink + ["kafka"] * self.kafka
-                 + ["opensearch"] * self.opensearch)
-        chance.shuffle(found)
-        return found
+
+class Surely(Writer):
+    """Rotates a log only when the agent's state on disk says that it can be told by its content."""
+
+    def __init__(self, run: "CrashRun", *arguments):
+        super().__init__(*arguments)
+        self.crash = run
+        self.sure: set[tuple[str, int]] = set()
+        self.again: dict[str, float] = {}
+
+    def ripe(self, name: str, life: int) -> bool:
+        if (name, life) in self.sure:
+            return True
+        generations = self.crash.reader.generations_of(name, life)
+        if not generations or time.monotonic() < self.again.get(name, 0):
+            return False
+        self.again[name] = time.monotonic() + 0.5
+        committed = committed_of(self.crash.agent)
+        if all(committed.get(each, 0) >= HELD_BYTES for each in generations):
+            self.sure.add((name, life))
+        return (name, life) in self.sure
+
+
+class Killer(threading.Thread):
+    """Kills one kind of victim, one after the other, until it has done so often enough."""
+
+    def __init__(self, run: "CrashRun", kind: str, times: int, strike):
+        super().__init__(daemon=True, name=f"kill {kind}")
+        self.crash, self.kind, self.times, self.strike = run, kind, times, strike
+        self.chance = random.Random(f"{run.plan.seed} {kind}")
+        self.done = self.stops = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while self.done < self.times and not self.crash.over.is_set():
+                if self.share() > min(each.share() for each in self.crash.killers) + AHEAD:
+                    self.crash.over.wait(0.2)
+                    continue
+                by_term = self.chance.random() < 1 / 6
+                self.strike(self.chance, by_term)
+                self.stops += by_term
+                self.done += not by_term
+        except BaseException as error:
+            self.error = error
+
+    def share(self) -> float:
+        """How much of it is done."""
+        return self.done / self.times if self.times else 1
+
+
+@dataclass
+class Counted:
+    """The highest value of counters in each life of each program, as far as a page showed it."""
+
+    highest: dict[tuple[str, int, str], float] = field(default_factory=dict)
+
+    def note(self, program: Program, metrics: Metrics) -> None:
+        finished = "tailrace_sink_finished_records_total"
+        values = {name: metrics.get(name) for name in LOST}
+        values["duplicates"] = metrics.get(finished, outcome="duplicate")
+        values["dead letters"] = metrics.get(finished, outcome="dead_lettered")
+        values["rebalances"] = metrics.get("tailrace_sink_rebalances_total")
+        values["state errors"] = metrics.get("tailrace_agent_state_errors_total")
+        for name, value in values.items():
+            key = (program.label, program.lives, name)
+            self.highest[key] = max(value, self.highest.get(key, 0))
+
+    def sum(self, name: str) -> int:
+        return int(sum(value for key, value in self.highest.items() if key[2] == name))
 
 
 class CrashRun:
     def __init__(self, stack: Stack, plan: Plan, folder: Path, say=print):
-        self.stack = stack
-        self.plan = plan
-        self.chance = random.Random(plan.seed)
-        self.say = say
-        stack.start("kafka3")
-        self.kafka = Broker(stack, "kafka3")
-        self.index = Index.fresh(stack.start("opensearch", settings={}), "crash")
-        self.index.create({"properties": {"message": {"type": "text"}}},
-                          {"translog.durability": "request"})
-        self.topic = self.kafka.topic("crash", dead_letters=True)
-        self.group = f"group-{self.topic}"
+        self.stack, self.plan, self.folder, self.say = stack, plan, folder, say
+        self.day = datetime.now(timezone.utc).date()
+        self.kafka_name = KAFKA[plan.kafka]
+        stack.start(self.kafka_name)
+        url = stack.start(plan.search, settings={})
+        self.kafka = Broker(stack, self.kafka_name)
+        self.indices = {route: Index.fresh(url, f"crash-{route}") for route in ROUTES}
+        self.topics = {route: self.kafka.topic(f"crash-{route}", dead_letters=True)
+                       for route in ROUTES}
         self.logs = folder / "logs"
-        self.agent = Agent(folder, self.kafka.servers, self.topic, [
-            {"name": "numbered", "paths": [str(self.logs / "*.log*")]}])
-        self.sink = Sink(folder, self.kafka.servers, self.group, [
-            {"topic": self.topic, "index": self.index.name}], self.index.url)
-        self.writer: Writer | None = None
-        self.restarts: list[threading.Thread] = []
+        self.agent = Agent(folder, self.kafka.servers, self.topics["a"], [
+            {"name": route, "topic": self.topics[route], "exclude": ["*.gz"], "paths": [
+                f"{self.logs}/{route}-{log}.log{'' if log == 'out' else '*'}" for log in LOGS]}
+            for route in ROUTES])
+        self.group = f"group-{self.topics['a']}"
+        routes = [{"topic": self.topics[route], "index": self.indices[route].name,
+                   "rotate": rotate} for route, rotate in ROUTES.items()]
+        # Small bulks: a life of some seconds must see answers on a busy machine, too.
+        self.sinks = [Sink(folder, self.kafka.servers, self.group, routes, url, label=label,
+                           bulk={"interval": "200ms", "size": "128KiB"})
+                      for label in ("sink1", "sink2")]
+        self.over = threading.Event()
+        self.writer = Surely(self, self.logs, plan.seed, plan.rate,
+                             [f"{route}-{log}" for route in ROUTES for log in LOGS], plan.life)
+        self.reader = TopicReader(self.kafka, self.topics, self.writer.expected, folder)
+        self.killers = [
+            Killer(self, "agent", plan.agent, lambda chance, by_term: self.strike_program(
+                self.agent, "agent", chance, by_term)),
+            Killer(self, "sink", plan.sink, lambda chance, by_term: self.strike_program(
+                chance.choice(self.sinks), "sink", chance, by_term)),
+            Killer(self, "broker", plan.broker, lambda chance, by_term: self.strike_server(
+                self.kafka_name, chance.randint(1, 3), chance, by_term)),
+            Killer(self, "index", plan.index, lambda chance, by_term: self.strike_server(
+                plan.search, 1, chance, by_term))]
+        self.counted = Counted()
 
     def run(self) -> None:
-        plan = self.plan
-        kills = plan.kills(self.chance)
-        self.say(f"seed {plan.seed}: {plan.lines} lines, kills: {' '.join(kills)}")
-        self.writer = Writer(self.logs, plan.lines, TAGS, plan.seed, plan.lives, rate=25_000)
-        share = plan.lines // (len(kills) + 1)
+        programs = [self.agent, *self.sinks]
+        self.say(f"{self.plan}, {self.folder}")
         try:
-            self.agent.start()
-            self.sink.start()
-            with Watch(self.sink, every=0.1) as watch:
-                for number, victim in enumerate(kills):
-                    self.writer.allow((number + 1) * share)
-                    self.strike(victim)
-                self.writer.finish()
-                for each in self.restarts:
-                    each.join(200)
+            for each in programs:
+                each.start()
+            with Watch(*programs, every=0.25, note=self.counted.note) as watch:
+                for thread in (self.reader, self.writer, *self.killers):
+                    thread.start()
+                self.follow()
                 self.settle()
             self.say(f"{watch.scrapes} scrapes kept the identity")
-            self.agent.stop()
-            self.sink.stop()
-            self.count()
+            for each in programs:
+                each.stop()
+            self.check()
+        except BaseException as error:
+            self.over.set()
+            self.join()
+            report = Evidence(self).report(str(error))
+            raise AssertionError(report) from error
         finally:
-            self.writer.end()
-            self.agent.end()
-            self.sink.end()
-            for each in self.restarts:
-                each.join(200)
+            self.over.set()
+            self.join()
+            self.reader.end()
+            for each in programs:
+                each.end()
+        for index in self.indices.values():
+            index.drop()
+            Index(index.url, f"{index.name}-{self.day:%Y.%m.%d}").drop()    # the alias' day
 
-    def strike(self, victim: str) -> None:
-        """Waits until the victim works, then a random moment, kills it and brings it back."""
-        if victim in ("agent", "sink"):
-            program = getattr(self, victim)
-            busy = ("tailrace_agent_events_total" if victim == "agent"
-                    else "tailrace_sink_consumed_records_total")
-            wait_for(f"{victim} to work before it is killed",
-                     lambda: program.check_alive() or program.metric(busy) > 0, 90,
-                     lambda: program.tail(12))
-            time.sleep(self.chance.random() ** 2)
+    def follow(self) -> None:
+        """While it is killed: says how far it is, and ends at once when something is wrong."""
+        said = time.monotonic()
+        unlimited = set(self.indices)
+        while any(killer.is_alive() for killer in self.killers):
+            time.sleep(0.2)
+            self.check_threads()
+            unlimited = {route for route in unlimited if not self.limit_replay(route)}
+            if time.monotonic() - said > 20:
+                said = time.monotonic()
+                self.say(self.progress())
+        self.join()
+        self.check_threads()
+
+    def limit_replay(self, route: str) -> bool:
+        """What is synced when stays as it is; False while the index is not there."""
+        try:
+            self.indices[route].set({"index.translog.flush_threshold_size": FLUSH_AT})
+        except (OSError, AssertionError):
+            return False
+        return True
+
+    def join(self) -> None:
+        for killer in self.killers:
+            if killer.ident:
+                killer.join()
+        self.writer.over.set()
+        if self.writer.ident:
+            self.writer.join()
+
+    def check_threads(self) -> None:
+        for thread in (self.reader, self.writer, *self.killers):
+            if thread.error:
+                raise thread.error
+        for tally in self.reader.tallies.values():
+            assert not tally.wrong, "\n".join(tally.wrong[:8])
+
+    def progress(self) -> str:
+        kills = " ".join(f"{each.kind} {each.done}+{each.stops}" for each in self.killers)
+        return (f"{len(self.writer.expected)} lines, {self.reader.seen()} in Kafka; killed + "
+                f"ended: {kills}; {sum(self.writer.rotations.values())} rotations")
+
+    # Kills
+
+    def strike_program(self, program: Program, kind: str, chance: random.Random,
+                       by_term: bool) -> None:
+        """Mostly while it works, else wherever its start has come to."""
+        if by_term:
+            program.wait_page("/healthz", seconds=60)
+        elif chance.random() < 0.75:
+            self.until_busy(program, kind)
+        self.over.wait(chance.random() ** 2 * 3)
+        if by_term:
+            program.stop()
+        else:
             program.kill()
-            self.say(f"kill -9 {victim} (life {program.lives}), "
-                     f"{self.writer.written} lines written")
-            time.sleep(self.chance.random() * 0.3)
-            program.start(wait="no")
-            program.wait_page("/healthz")
-            return
-        for each in self.restarts:      # one server at a time, and it must have come back
-            each.join(200)
-        time.sleep(self.chance.random())
-        node = self.chance.randint(1, 3) if victim == "kafka" else 1
-        service = "kafka3" if victim == "kafka" else "opensearch"
-        self.stack.kill(service, node)
-        self.say(f"kill -9 {service} node {node}, {self.writer.written} lines written")
-        restart = threading.Thread(target=self.stack.start_node, args=(service, node))
-        restart.start()
-        self.restarts.append(restart)
+        self.over.wait(chance.random() ** 3 * 2)
+        program.start(wait="no")
+
+    def until_busy(self, program: Program, kind: str) -> None:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while time.monotonic() < deadline and not self.over.is_set():
+            program.check_alive()
+            with suppress(OSError):     # its page is not there yet
+                if program.metric(BUSY[kind]) > 0:
+                    return
+            time.sleep(0.2)
+
+    def strike_server(self, service: str, node: int, chance: random.Random,
+                      by_term: bool) -> None:
+        """It must be back, brokers in sync, before the next one of its kind."""
+        if service == self.plan.search:
+            self.until_more_documents()
+        self.over.wait(chance.random() * 5)
+        if by_term:
+            self.stack.stop_node(service, node)
+        else:
+            self.stack.kill(service, node)
+        self.over.wait(chance.random() * 3)
+        self.stack.start_node(service, node)
+
+    def until_more_documents(self) -> None:
+        """A server that is killed before it could take anything proves nothing."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        before = None
+        while time.monotonic() < deadline and not self.over.is_set():
+            with suppress(OSError):
+                now = [index.count() for index in self.indices.values()]
+                before = before or now
+                if now != before:
+                    return
+            self.over.wait(0.5)
+
+    # The end
 
     def settle(self) -> None:
-        """Until every line is in the index and every record is committed."""
-        expected = self.plan.lines
-        patience = 120 + expected / 1000
-        self.index.wait_count(expected, patience, self.sink.check_alive, lambda: (
-            f"{self.kafka.total(self.topic)} records on the topic, agent: "
-            f"{self.agent.readiness()!r}, sink: {self.sink.readiness()!r}{self.agent.tail(6)}"
-            f"{self.sink.tail(6)}"))
-        self.kafka.wait_committed(self.group, self.topic, patience)
+        """Until every line is in its index and every record is committed."""
+        self.say(f"{self.progress()}; all kills done")
+        patience = 120 + len(self.writer.expected) / 500
+        wait_for("every line to be on its topic", lambda: self.check_threads() or
+                 self.reader.seen() >= len(self.writer.expected), patience, self.progress)
+        for route, index in self.indices.items():
+            index.wait_count(len(self.expected(route)), patience, self.alive, lambda: (
+                f"sinks: {[each.readiness() for each in self.sinks]}"))
+            self.kafka.wait_committed(self.group, self.topics[route], patience)
 
-    def count(self) -> None:
-        expected = expected_numbered(self.logs)
-        assert len(expected) == self.plan.lines, "the writer wrote other lines than planned"
-        on_topic = Tally(expected, where=f"topic {self.topic}")
-        on_topic.add_all(self.kafka.events(self.topic))
-        indexed = Tally(expected, where=f"index {self.index.name}")
-        indexed.add_all(self.index.documents())
-        self.say(f"{len(expected)} lines, {on_topic.records} records on the topic "
-                 f"({on_topic.repeats} repeats), {indexed.records} documents")
-        on_topic.check(self.plan.seed)
-        indexed.check(self.plan.seed)
-        assert self.kafka.total(f"{self.topic}.dlq") == 0, "the dead-letter topic is not empty"
-        self.index.drop()
+    def alive(self) -> None:
+        for each in (self.agent, *self.sinks):
+            each.check_alive()
+
+    def expected(self, route: str) -> dict:
+        return {key: value for key, value in self.writer.expected.items()
+                if key[0].startswith(f"{route}-")}
+
+    def check(self) -> None:
+        assert datetime.now(timezone.utc).date() == self.day, \
+            "midnight passed (UTC): rotate: daily promises once a day for lines without a time"
+        indexed, wrong = {}, []
+        for route, index in self.indices.items():
+            tally = self.reader.tallies[route]
+            tally.expected = self.expected(route)
+            tally.check(self.plan.seed)
+            indexed[route] = found = Tally(tally.expected, where=f"index {index.name}")
+            found.add_all(index.documents())
+            found.check(self.plan.seed)
+            assert not found.repeats, f"{found.where}: {found.repeats} ids are there twice"
+            wrong += [f"{key} is {id} in the index, {tally.ids[key]} on the topic"
+                      for key, id in found.ids.items() if tally.ids[key] != id]
+            letters = self.kafka.total(f"{self.topics[route]}.dlq")
+            assert letters == 0, f"{letters} dead letters on {self.topics[route]}.dlq"
+        assert not wrong, f"{len(wrong)} ids differ: {wrong[:8]}"
+        lost = {name: self.counted.sum(name) for name in LOST if self.counted.sum(name)}
+        assert not lost, f"counted as lost, though nothing is: {lost}"
+        self.summary(indexed)
+
+    def summary(self, indexed: dict[str, Tally]) -> None:
+        records = sum(each.records for each in self.reader.tallies.values())
+        repeats = sum(each.repeats for each in self.reader.tallies.values())
+        kills = ", ".join(f"{each.kind} {each.done} (SIGTERM {each.stops})"
+                          for each in self.killers)
+        self.say(f"kills: {kills}")
+        self.say(f"{len(self.writer.expected)} lines, {dict(self.writer.rotations)}; {records} "
+                 f"records on the topics, {repeats} of them repeats; "
+                 f"{' + '.join(str(each.records) for each in indexed.values())} documents; the "
+                 f"sinks' pages showed {self.counted.sum('duplicates')} duplicates, "
+                 f"{self.counted.sum('rebalances')} rebalances")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("lines", 500_000), ("agent", 30), ("sink", 30), ("kafka", 3),
-                          ("opensearch", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--kafka", choices=KAFKA, default=Plan.kafka)
+    parser.add_argument("--search", choices=SEARCH, default=Plan.search)
+    for name in ("agent", "sink", "broker", "index", "rate", "life"):
+        default = getattr(Plan, name)
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--lives", type=int, default=6, help="of each log (default 6)")
     parser.add_argument("--folder", type=Path, help="kept; default: a new one, kept on failure")
     options = vars(parser.parse_args())
     kept = options.pop("folder")

@@ -51,6 +51,7 @@ class Log:
     def __init__(self, folder: Path, name: str):
         self.path = folder / name
         self.name = name.removesuffix(".log")
+        self.kind = self.name.rpartition("-")[2]        # "b-copy" is rotated like "copy"
         self.life = self.lines_of_life = 0
         self.sequence = 0
         self.file = open(self.path, "ab", buffering=0)
@@ -60,9 +61,11 @@ class Log:
 class Writer(threading.Thread):
     """Writes and rotates until it is told to end."""
 
-    def __init__(self, folder: Path, seed: int, rate: int, names: list[str]):
+    def __init__(self, folder: Path, seed: int, rate: int, names: list[str],
+                 lines_a_life: int = LINES_A_LIFE):
         super().__init__(daemon=True)
         folder.mkdir(parents=True)
+        self.lines_a_life = lines_a_life
         self.chance = random.Random(seed)
         self.logs = [Log(folder, f"{name}.log") for name in names]
         self.rate = rate
@@ -79,7 +82,7 @@ class Writer(threading.Thread):
             while not self.over.is_set():
                 log = self.chance.choice(self.logs)
                 self.write(log)
-                if log.lines_of_life > LINES_A_LIFE and self.ripe(log.name, log.life):
+                if log.lines_of_life > self.lines_a_life and self.ripe(log.name, log.life):
                     self.rotate(log)
         except BaseException as error:
             self.error = error
@@ -116,9 +119,9 @@ class Writer(threading.Thread):
     def rotate(self, log: Log) -> None:
         self.shift(log)
         target = log.path.with_name(f"{log.path.name}.1")
-        if log.name == "date":
+        if log.kind == "date":
             target = log.path.with_name(f"{log.path.name}-{20260000 + log.life}")
-        if log.name == "copy":
+        if log.kind == "copy":
             self.copy_truncate(log, target)
         else:
             os.rename(log.path, target)
@@ -128,7 +131,7 @@ class Writer(threading.Thread):
         log.rotated.insert(0, (target, log.life))
         log.life += 1
         log.lines_of_life = 0
-        self.rotations[log.name] += 1
+        self.rotations[log.kind] += 1
         self.compress(log)
 
     def copy_truncate(self, log: Log, target: Path) -> None:
@@ -143,7 +146,7 @@ class Writer(threading.Thread):
     def shift(self, log: Log) -> None:
         for index in reversed(range(len(log.rotated))):
             path, life = log.rotated[index]
-            if log.name != "date":
+            if log.kind != "date":
                 end = ".gz" if path.suffix == ".gz" else ""
                 target = log.path.with_name(f"{log.path.name}.{index + 2}{end}")
                 os.rename(path, target)

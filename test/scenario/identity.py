@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scrapes a sink all the time and holds it to its identity:
+"""Scrapes programs all the time and holds each sink to its identity:
 
     consumed = indexed + duplicate + failure_store + dead_lettered + skipped + revoked
                + in_flight
 """
 
 import threading
+from typing import Callable
 
-from programs import Metrics, Sink, get
+from programs import Metrics, Program, get
 
 OUTCOMES = {"indexed", "duplicate", "failure_store", "dead_lettered", "skipped", "revoked"}
 CONSUMED = "tailrace_sink_consumed_records_total"
@@ -34,9 +35,11 @@ def violation(metrics: Metrics) -> str:
 class Watch:
     """Scrapes from a thread while it is entered; fails at the end if any scrape was wrong."""
 
-    def __init__(self, *sinks: Sink, every: float = 0.2):
-        self.sinks = sinks
+    def __init__(self, *programs: Program, every: float = 0.2,
+                 note: Callable[[Program, Metrics], None] = lambda program, metrics: None):
+        self.programs = programs
         self.every = every
+        self.note = note        # gets every page
         self.scrapes = 0
         self.violations: list[str] = []
         self._stop = threading.Event()
@@ -60,13 +63,15 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(self.every):
-            for sink in self.sinks:
+            for program in self.programs:
                 try:
-                    status, _, body = get(sink.port, "/metrics", timeout=5)
+                    status, _, body = get(program.port, "/metrics", timeout=5)
                 except OSError:
                     continue    # it is down just now
                 if status == 200:
                     self.scrapes += 1
-                    wrong = violation(Metrics(body.decode()))
+                    metrics = Metrics(body.decode())
+                    self.note(program, metrics)
+                    wrong = violation(metrics)
                     if wrong:
-                        self.violations.append(f"{sink.label} life {sink.lives}: {wrong}")
+                        self.violations.append(f"{program.label} life {program.lives}: {wrong}")

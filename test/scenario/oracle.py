@@ -3,16 +3,11 @@
 
 Numbered lines: TAG LIFE SEQUENCE CHECKSUM PADDING. TAG names the log, LIFE counts its rotations,
 SEQUENCE counts lines of the tag over all lives, CHECKSUM is CRC-32 of the other three and the
-padding. `python3 oracle.py ...` is the writer; see writer_command().
+padding.
 """
 
-import argparse
 import hashlib
-import os
 import random
-import subprocess
-import sys
-import threading
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -26,14 +21,6 @@ WORDS = ("the agent reads bytes and the sink writes documents "
 def numbered_line(tag: str, life: int, sequence: int, padding: str) -> bytes:
     checksum = zlib.crc32(f"{tag} {life} {sequence} {padding}".encode())
     return f"{tag} {life:04d} {sequence:08d} {checksum:08x} {padding}".encode()
-
-
-def line_is_whole(text: str) -> bool:
-    parts = text.split(" ", 4)
-    if len(parts) != 5 or not parts[1].isdigit() or not parts[2].isdigit():
-        return False
-    tag, life, sequence, checksum, padding = parts
-    return f"{zlib.crc32(f'{tag} {int(life)} {int(sequence)} {padding}'.encode()):08x}" == checksum
 
 
 def padding_for(chance: random.Random) -> str:
@@ -53,95 +40,6 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
             if line.endswith(b"\n") and len(line) > 1:
                 yield offset, line[:-1]
             offset += len(line)
-
-
-# The writer
-
-
-class Writer:
-    """A process that writes numbered lines with rename rotation, as far as it is allowed to.
-
-    Nothing is ever deleted, so the folder holds the truth when it is done.
-    """
-
-    def __init__(self, folder: Path, lines: int, tags: int = 5, seed: int = 0, lives: int = 6,
-                 rate: int = 0):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.lines = lines
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--folder", str(folder), "--lines", str(lines), "--tags",
-             str(tags), "--seed", str(seed), "--lives", str(lives), "--rate", str(rate)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.written = 0
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for text in self.process.stdout:
-            self.written = int(text)
-
-    def allow(self, lines: int) -> None:
-        """It may go on until this many lines are written."""
-        assert self.process.stdin
-        self.process.stdin.write(f"{min(lines, self.lines)}\n")
-        self.process.stdin.flush()
-
-    def finish(self, seconds: float = 600) -> None:
-        self.allow(self.lines)
-        code = self.process.wait(seconds)
-        assert code == 0, f"the writer ended with {code}"
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-def write_all(folder: Path, lines: int, tags: int, seed: int, lives: int, rate: int) -> None:
-    """Writes; reads the number of lines that are allowed from standard input."""
-    chance = random.Random(seed)
-    names = [f"log{number}" for number in range(tags)]
-    life = dict.fromkeys(names, 0)
-    sequence = dict.fromkeys(names, 0)
-    rotate_every = max(1, lines // (tags * lives))
-    files = {name: open(folder / f"{name}.log", "ab", buffering=0) for name in names}
-    allowed = written = 0
-    while written < lines:
-        while allowed <= written:
-            allowed = int(sys.stdin.readline())
-        name = chance.choice(names)
-        burst = min(chance.randint(1, 40), allowed - written, lines - written)
-        block = bytearray()
-        for _ in range(burst):
-            block += numbered_line(name, life[name], sequence[name], padding_for(chance)) + b"\n"
-            sequence[name] += 1
-        cut = chance.randint(0, len(block))     # a write may end in the middle of a line
-        files[name].write(block[:cut])
-        files[name].write(block[cut:])
-        written += burst
-        if sequence[name] // rotate_every > life[name]:
-            files[name].close()
-            life[name] += 1
-            rotate(folder, name, life[name])
-            files[name] = open(folder / f"{name}.log", "ab", buffering=0)
-        if written % 500 < burst:
-            print(written, flush=True)
-        if rate:
-            threading.Event().wait(burst / rate)
-    print(written, flush=True)
-
-
-def rotate(folder: Path, name: str, life: int) -> None:
-    """Even logs count like logrotate (.1 is the youngest), odd ones take a name for good."""
-    if int(name.removeprefix("log")) % 2:
-        os.rename(folder / f"{name}.log", folder / f"{name}.log-{20261100 + life}")
-        return
-    for number in range(life, 0, -1):
-        source = folder / (f"{name}.log.{number - 1}" if number > 1 else f"{name}.log")
-        if source.exists():
-            os.rename(source, folder / f"{name}.log.{number}")
 
 
 # The counter
@@ -251,11 +149,3 @@ def ranges(keys: list[Any]) -> list[str]:
         shown = ", ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in runs[:SHOWN * 3])
         found.append(f"{log} ({len(numbers)}): {shown}{', …' if len(runs) > SHOWN * 3 else ''}")
     return found
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="writes numbered lines with rename rotation")
-    parser.add_argument("--folder", type=Path, required=True)
-    for option in ("lines", "tags", "seed", "lives", "rate"):
-        parser.add_argument(f"--{option}", type=int, required=True)
-    write_all(**vars(parser.parse_args()))

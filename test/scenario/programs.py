@@ -109,7 +109,10 @@ class Program:
 
     def write_config(self) -> None:
         # JSON is YAML: nothing to quote by hand, and one key a line for messages with lines.
-        self.config_path.write_text(json.dumps(self.config, indent=2) + "\n")
+        text = json.dumps(self.config, indent=2) + "\n"
+        # Not while it is the same: another thread may be starting the program with it.
+        if not self.config_path.exists() or self.config_path.read_text() != text:
+            self.config_path.write_text(text)
 
     def start(self, *arguments: str, wait: str = "alive",
               environment: dict[str, str] | None = None) -> "Program":

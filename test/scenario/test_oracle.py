@@ -6,16 +6,16 @@ import re
 import pytest
 
 from identity import violation
-from oracle import Tally, Writer, expected_numbered, line_is_whole, message_of, numbered_line
+from inputs import generate
+from oracle import Tally, expected_numbered, message_of
 from programs import Metrics
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
-    writer = Writer(folder, 5000, tags=4, seed=7, lives=3)
-    writer.allow(100)
-    writer.finish(60)
+    for number in range(4):
+        generate(folder / f"log{number}.log", 1250, seed=number, tag=f"log{number}")
     return folder
 
 
@@ -30,14 +30,6 @@ def problem(expected, documents):
     with pytest.raises(AssertionError) as found:
         Tally(expected).add_all(documents).check(7)
     return str(found.value)
-
-
-def test_the_writer_rotates_and_its_lines_are_whole(written, documents):
-    names = [path.name for path in written.iterdir()]
-    assert len(documents) == 5000
-    assert "log0.log.1" in names and "log1.log-20261101" in names and "log0.log" in names
-    assert all(line_is_whole(source["message"]) for _, source in documents)
-    assert not line_is_whole(numbered_line("a", 1, 2, "x").decode() + "y")
 
 
 def test_all_lines_once_is_right_and_equal_repeats_are_harmless(written, documents):

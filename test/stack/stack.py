@@ -37,7 +37,7 @@ DEFAULT_PORT_BASE = 21000
 EPHEMERAL = 32768        # ports from here on are handed out to outgoing connections
 READY_SECONDS = 180
 GRACE_SECONDS = 20
-ZOOKEEPER = 0            # the node number of ZooKeeper in kafka36
+ZOOKEEPER = 0            # the node number of ZooKeeper in kafka36, kafka36x3
 JAVA21 = ("opensearch3", "elasticsearch9")
 MAINS = {"elasticsearch7": "Es7Main", "elasticsearch8": "EsMain", "elasticsearch9": "EsMain",
          "opensearch": "OsMain", "opensearch3": "Os3Main"}
@@ -67,6 +67,7 @@ class Service:
 
 SERVICES = {service.name: service for service in (
     Service("kafka36", "kafka36", (ZOOKEEPER, 1), 100, "512m"),
+    Service("kafka36x3", "kafka36", (ZOOKEEPER, 1, 2, 3), 130, "384m"),
     Service("kafka", "kafka4", (1,), 200, "512m"),
     Service("kafka3", "kafka4", (1, 2, 3), 300, "384m"),
     Service("opensearch", "opensearch", (1,), 400, "512m"),
@@ -127,7 +128,7 @@ class Stack:
     # Addresses and files
 
     def port(self, name: str, node: int = 1) -> int:
-        """The client port of a node: broker, ZooKeeper (node 0 of kafka36) or HTTP."""
+        """The client port of a node: broker, ZooKeeper (node 0 of kafka36…) or HTTP."""
         service = self._service(name, node)
         return self.port_base + service.offset + (9 if node == ZOOKEEPER else 10 * (node - 1))
 
@@ -432,7 +433,7 @@ class Stack:
         if service.jars == "kafka4":
             self._format(service, nodes, java, home)
         for node in nodes:
-            if service.name == "kafka36" and node != ZOOKEEPER:
+            if service.jars == "kafka36" and node != ZOOKEEPER:
                 self._wait_zookeeper(service, node)
             self._spawn(service, node, java, heap, home, mains[node])
 
@@ -462,7 +463,7 @@ class Stack:
         replicas = len(service.brokers)
         in_sync = max(1, replicas - 1)
         listener = f"PLAINTEXT://127.0.0.1:{self.port(service.name, node)}"
-        if service.name == "kafka36":
+        if service.jars == "kafka36":
             zookeeper = self.address(service.name, ZOOKEEPER)
             mode = {"broker.id": node, "zookeeper.connect": zookeeper, "listeners": listener,
                     "zookeeper.session.timeout.ms": 6000}
