@@ -210,7 +210,8 @@ tell_note(struct pipeline *pipeline)
     const char *text;
     while (pipeline->class->note != NULL &&
            (text = pipeline->class->note(pipeline->output, &warn)) != NULL)
-        pipeline_say(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", text);
+        /* Two forms: the log counts repetitions by form, and good news must not hide bad ones. */
+        pipeline_say(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, warn ? "%s" : "%.1000s", text);
 }
 
 /* One step, when it is due: true. A fault is told with each try, once an hour. */

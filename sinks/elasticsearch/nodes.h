@@ -47,7 +47,7 @@ struct node {
     char reason[NODE_REASON_SIZE];   /* why it is down, "" when it is not */
     char product[NODE_PRODUCT_SIZE]; /* "OpenSearch 2.19.1", "" before it is known */
     bool news;                       /* the state changed and nobody was told yet */
-    bool product_news;               /* the product is another one, or is known now */
+    bool product_news;               /* the same of a product that no node had before */
 };
 
 struct nodes {

@@ -130,6 +130,16 @@ read_product(struct buffer *answer, long status, char out[NODE_PRODUCT_SIZE])
     yajl_tree_free(root);
 }
 
+/* Nodes of one cluster mostly are of one version: told once. */
+static bool
+is_new_product(const struct nodes *nodes, const char *product)
+{
+    for (size_t i = 0; i < nodes->count; i++)
+        if (strcmp(nodes->items[i].product, product) == 0)
+            return false;
+    return true;
+}
+
 bool
 probes_finish(struct probes *probes, CURL *easy, CURLcode code, size_t *gone)
 {
@@ -150,7 +160,7 @@ probes_finish(struct probes *probes, CURL *easy, CURLcode code, size_t *gone)
     if ((code == CURLE_OK || probe->answer.failed) && !server_is_away(status)) {
         char product[NODE_PRODUCT_SIZE];
         read_product(&probe->answer, status, product);
-        nodes->items[i].product_news |= strcmp(product, nodes->items[i].product) != 0;
+        nodes->items[i].product_news |= is_new_product(nodes, product);
         memcpy(nodes->items[i].product, product, sizeof(product));
         nodes_probed(nodes, i);
         return true;
