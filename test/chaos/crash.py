@@ -31,7 +31,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for place in (HERE, HERE.parent / "scenario", HERE.parent / "model", HERE.parent / "stack"):
+for place in (HERE, HERE.parent / "scenario", HERE.parent / "stack"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 

@@ -33,7 +33,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for place in (HERE.parent / "model", HERE.parent / "scenario", HERE.parent / "stack"):
+for place in (HERE.parent / name for name in ("model", "scenario", "stack", "torture")):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
