@@ -35,6 +35,11 @@ NEWER = {"node_softnet_cpu_collision_total", "node_softnet_received_rps_total",
 OWN = re.compile(r"^(node_exporter_build_info|node_scrape_collector_duration_seconds|go_|promhttp_|"
                  r"process_|tailrace_)")
 
+# Debian's package has defaults of its own; these are node_exporter's.
+UPSTREAM = ["--collector.netdev.device-exclude=",
+            "--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|"
+            "var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"]
+
 SAMPLE = re.compile(r'^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$')
 LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
 
@@ -149,7 +154,7 @@ def compare(binary, rounds, folder):
     programs = [
         subprocess.Popen([binary, "-c", str(config)]),
         subprocess.Popen([NODE_EXPORTER, f"--web.listen-address=127.0.0.1:{theirs}",
-                          f"--collector.textfile.directory={textfiles}"],
+                          f"--collector.textfile.directory={textfiles}", *UPSTREAM],
                          stderr=subprocess.DEVNULL)]
     comparison = Comparison()
     try:
