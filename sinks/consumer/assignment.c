@@ -23,8 +23,11 @@ begin_assignment(struct consumer *consumer, rd_kafka_topic_partition_list_t *lis
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_t *it = &list->elems[i];
         struct partition *partition = consumer_partition_at(consumer, it->topic, it->partition);
-        if (partition == NULL)
+        if (partition == NULL) {
+            consumer->forgetful |=
+                consumer_find_route(consumer, it->topic) < consumer->options->route_count;
             continue;
+        }
         if (it->err != RD_KAFKA_RESP_ERR_NO_ERROR || it->offset < 0)
             it->offset = RD_KAFKA_OFFSET_STORED;
         int64_t known = it->offset >= 0 ? it->offset : -1;

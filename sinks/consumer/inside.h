@@ -41,6 +41,7 @@ struct consumer {
     bool subscribed;
     bool joined;
     bool closing;
+    bool forgetful; /* an assigned partition was not kept, memory was short: nobody takes it */
     bool stuck; /* the group was not left in time: the client cannot be destroyed in time either */
     char *cluster_id;
     char problem[PROBLEM_MAX];
