@@ -30,7 +30,8 @@ static const struct kafka_property fixed_properties[] = {
     {"enable.auto.commit", "true", "an offset is committed when its record is finished"},
     {"auto.commit.interval.ms", "1000", "what is not committed is read again after a crash"},
     {"allow.auto.create.topics", "false", "a wrong name must not become a topic"},
-    {"partition.assignment.strategy", "cooperative-sticky", "a rebalance must not stop the rest"},
+    {"group.instance.id", NULL, "use kafka.instance_id"},
+    {"partition.assignment.strategy", NULL, "use kafka.assignment"},
     {"topic.metadata.refresh.interval.ms", "10000", "a topic made later is found within seconds"},
     {"enable.partition.eof", "true", "behind the last record there may be more that is not for us"},
     {"queued.max.messages.kbytes", NULL, "use kafka.prefetch"},
@@ -50,15 +51,21 @@ consumer_from_opaque(void *opaque)
 }
 
 static bool
-set_number(rd_kafka_conf_t *conf, const char *name, uint64_t value, struct err *err)
+set_text(rd_kafka_conf_t *conf, const char *name, const char *text, struct err *err)
 {
-    char text[32];
     char reason[256];
-    int size = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-    ASSERT(size > 0 && (size_t)size < sizeof(text));
     if (rd_kafka_conf_set(conf, name, text, reason, sizeof(reason)) == RD_KAFKA_CONF_OK)
         return true;
     return err_set(err, ERR_CONFIG, 0, "librdkafka refuses %s: %s", name, reason);
+}
+
+static bool
+set_number(rd_kafka_conf_t *conf, const char *name, uint64_t value, struct err *err)
+{
+    char text[32];
+    int size = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    ASSERT(size > 0 && (size_t)size < sizeof(text));
+    return set_text(conf, name, text, err);
 }
 
 static uint64_t
@@ -74,17 +81,19 @@ get_number(const rd_kafka_conf_t *conf, const char *name, uint64_t otherwise)
 /* A response may hold a quarter of the prefetch: librdkafka stops asking only when the whole is
  * reached. One partition's share of it is small, because it is counted before decompression. */
 static bool
-set_sizes(rd_kafka_conf_t *conf, const struct sink_options *options, struct err *err)
+set_options(rd_kafka_conf_t *conf, const struct sink_options *options, struct err *err)
 {
     uint64_t message_max = get_number(conf, "message.max.bytes", 1000000);
     uint64_t response = options->kafka.prefetch / 4;
     if (response < message_max)
         response = message_max;
-    char reason[256];
-    if (rd_kafka_conf_set(conf, "group.id", options->kafka.group_id, reason, sizeof(reason)) !=
-        RD_KAFKA_CONF_OK)
-        return err_set(err, ERR_CONFIG, 0, "librdkafka refuses kafka.group_id: %s", reason);
-    return set_number(conf, "queued.max.messages.kbytes", options->kafka.prefetch / 1024, err) &&
+    const char *instance = options->kafka.instance_id;
+    bool eager = options->kafka.assignment == ASSIGNMENT_EAGER;
+    return set_text(conf, "group.id", options->kafka.group_id, err) &&
+           (instance[0] == '\0' || set_text(conf, "group.instance.id", instance, err)) &&
+           set_text(conf, "partition.assignment.strategy",
+                    eager ? "range,roundrobin" : "cooperative-sticky", err) &&
+           set_number(conf, "queued.max.messages.kbytes", options->kafka.prefetch / 1024, err) &&
            set_number(conf, "fetch.max.bytes", response, err) &&
            set_number(conf, "fetch.message.max.bytes", options->kafka.prefetch / 32, err);
 }
@@ -98,6 +107,8 @@ on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
         consumer_doubt_topic(consumer, reason);
         return;
     }
+    if (code == RD_KAFKA_RESP_ERR__FATAL)
+        return; /* consumer_works() tells it */
     const char *advice = kafka_advice((rd_kafka_resp_err_t)code);
     char text[PROBLEM_MAX];
     int size = snprintf(text, sizeof(text), "%s%s%s", reason, advice == NULL ? "" : "; ",
@@ -148,7 +159,7 @@ start_client(struct consumer *consumer, struct err *err)
     if (!kafka_conf_new(&conf, (const struct kafka_common_options *)&consumer->options->kafka,
                         "tailrace-sink", fixed_properties, FIXED_COUNT, err))
         return false;
-    if (!set_sizes(conf, consumer->options, err)) {
+    if (!set_options(conf, consumer->options, err)) {
         rd_kafka_conf_destroy(conf);
         return false;
     }
@@ -209,8 +220,10 @@ consumer_close(struct consumer *consumer, uint64_t timeout_ms)
     uint64_t deadline_ms = clock_monotonic_ms() + timeout_ms;
     consumer->closing = true;
     /* librdkafka 2.0.2 closes a member without partitions and does not tell the group, which
-     * then waits for it until its session ends; unsubscribing first tells it. */
-    rd_kafka_unsubscribe(consumer->client);
+     * then waits for it until its session ends; unsubscribing first tells it. A member with a name
+     * of its own is waited for on purpose. */
+    if (consumer->options->kafka.instance_id[0] == '\0')
+        rd_kafka_unsubscribe(consumer->client);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->client, consumer->queue);
     if (error != NULL) {
         rd_kafka_error_destroy(error);
@@ -403,6 +416,23 @@ consumer_wake(struct consumer *consumer)
         rd_kafka_query_watermark_offsets(consumer->client, topic, partition->id, &low, &high, 1);
         woken++;
     }
+}
+
+bool
+consumer_works(const struct consumer *consumer, struct err *err)
+{
+    if (consumer->forgetful)
+        return err_set(err, ERR_STOP, ENOMEM, "cannot keep an assigned partition: out of memory");
+    char reason[256];
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(consumer->client, reason, sizeof(reason));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true;
+    if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
+        return err_set(err, ERR_STOP, code,
+                       "another sink of group '%s' has taken over the name '%s': give each one its "
+                       "own kafka.instance_id",
+                       consumer->options->kafka.group_id, consumer->options->kafka.instance_id);
+    return err_set(err, ERR_STOP, code, "the Kafka consumer cannot go on: %s", reason);
 }
 
 uint64_t

@@ -79,6 +79,9 @@ void consumer_clear_fd(struct consumer *consumer);
 /* The next record. False when there is none now. */
 bool consumer_take(struct consumer *consumer, struct taken *out) MUST_CHECK;
 
+/* False with ERR_STOP when nothing will come any more. */
+bool consumer_works(const struct consumer *consumer, struct err *err) MUST_CHECK;
+
 /* Nothing was there to take, and before that nothing was taken for a while: asks for more at
  * once. */
 void consumer_wake(struct consumer *consumer);

@@ -15,6 +15,7 @@ struct sink_route_options {
     struct option_place place;
     SINK_ROUTE_OPTIONS(OPTION_MEMBER)
 };
+enum sink_assignment { ASSIGNMENT_COOPERATIVE, ASSIGNMENT_EAGER };
 enum route_rotate { ROTATE_NONE, ROTATE_DAILY };
 struct sink_bulk_options {
     SINK_BULK_OPTIONS(OPTION_MEMBER)

@@ -342,6 +342,8 @@ turn(struct pipeline *pipeline, struct err *err)
             pipeline->consumer); /* it would wake us without need; maybe_more is set */
     if ((pipeline->maybe_more || tick) && !flow_take(pipeline, now_ms, err))
         return false;
+    if (!consumer_works(pipeline->consumer, err))
+        return false;
     for (size_t i = 0; i < pipeline->route_count; i++) {
         route_wake(&pipeline->routes[i], now_ms);
         letters_send(pipeline, &pipeline->routes[i], now_ms);

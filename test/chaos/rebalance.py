@@ -5,7 +5,7 @@ the group has given their partitions away, while records flow. Then every record
 
 By hand, with the Python of the test environment:
     $(python3 test/stack/stack.py venv)/bin/python test/chaos/rebalance.py --seconds 600 \\
-        --sinks 4 [--kafka kafka36] [--static] [--seed N] [--folder DIR]
+        --sinks 4 [--kafka kafka36] [--static] [--eager] [--seed N] [--folder DIR]
 
 All the time it is checked that a committed offset has every record before it in the index, that
 no committed offset moves back, and that each sink's counters balance.
@@ -49,6 +49,7 @@ class Plan:
     partitions: int = 8
     kafka: str = "kafka"
     static: bool = False
+    eager: bool = False
     pace: float = 6         # a sink lives this long in the mean before something happens to it
 
 
@@ -114,7 +115,6 @@ class Guard(threading.Thread):
                 self.look()
             except Exception as error:      # said by the storm: nothing may go unchecked
                 self.wrong.append(f"cannot check: {error!r}")
-        self.consumer.close()
 
     def look(self) -> None:
         for each in self.consumer.committed(self.wanted, timeout=20):
@@ -147,6 +147,8 @@ class Guard(threading.Thread):
     def finish(self) -> None:
         self._over.set()
         self.join(60)
+        self.look()
+        self.consumer.close()
         assert not self.wrong, f"{len(self.wrong)} times, first: {self.wrong[0]}"
         assert self.looks and self.checked
 
@@ -221,6 +223,7 @@ class Storm:
                     label=f"sink{number}", properties={"session.timeout.ms": SESSION_MS})
         if self.plan.static:
             sink.config["kafka"]["instance_id"] = f"sink-{number}"
+        sink.config["kafka"]["assignment"] = "eager" if self.plan.eager else "cooperative"
         return sink
 
     def run(self) -> None:
@@ -273,11 +276,13 @@ class Storm:
             if not each.running():
                 each.start(wait="no")
         patience = 90 + self.plan.seconds
+        begun = time.monotonic()
         self.index.wait_count(self.load.count, patience,
                               lambda: [each.check_alive() for each in self.sinks], lambda: (
             f"{self.load.count} produced, group lag {self.kafka.lag(self.group, self.topic)}"
             + "".join(each.tail(6) for each in self.sinks)))
         self.kafka.wait_committed(self.group, self.topic, 60)
+        self.say(f"settled {time.monotonic() - begun:.1f} s after the storm")
 
     def figures(self) -> str:
         happened = sum((life.happened for life in self.lives), Counter())
@@ -313,6 +318,7 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=8)
     parser.add_argument("--kafka", choices=["kafka", "kafka36"], default="kafka")
     parser.add_argument("--static", action="store_true", help="each sink with a kafka.instance_id")
+    parser.add_argument("--eager", action="store_true", help="kafka.assignment: eager")
     parser.add_argument("--pace", type=float, default=6, help="seconds between a sink's events")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--folder", type=Path, help="kept; default: a new one, kept on failure")

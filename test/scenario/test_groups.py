@@ -1,104 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two sinks of one group that join and leave under load."""
+"""Sinks of one group that join and leave, stand still and come back, with and without names."""
 
 import os
-import random
+import signal
 import threading
-import time
 
+import pytest
+
+from fake_index import FakeIndex
 from identity import Watch
-from oracle import Tally, digest
+from programs import free_port
+from rebalance import SESSION_MS, Plan, Storm
 from servers import event_key, event_value
-from wait import wait_for
+from wait import stays, wait_for
 
-SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 30)
-RATE = 1500
-
-
-class Load(threading.Thread):
-    """Produces numbered events until it is stopped."""
-
-    def __init__(self, broker, topic):
-        super().__init__(daemon=True)
-        self.producer = broker.producer()
-        self.topic = topic
-        self.count = 0
-        self.failed: list[str] = []
-        self._over = threading.Event()
-
-    def run(self):
-        while not self._over.wait(0.05):
-            for _ in range(int(RATE * 0.05)):
-                self.producer.produce(self.topic, event_value(f"n {self.count}"),
-                                      event_key(self.count), on_delivery=self._delivered)
-                self.count += 1
-            self.producer.poll(0)
-
-    def _delivered(self, error, _):
-        if error:
-            self.failed.append(str(error))
-
-    def finish(self):
-        self._over.set()
-        self.join(30)
-        assert not self.producer.flush(60) and not self.failed, self.failed[:3]
+SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 15)
+LONG = bool(os.environ.get("TAILRACE_GROUP_LONG"))
 
 
-def test_sinks_that_join_and_leave_lose_and_double_nothing(kafka, index, seed, make_sink):
-    chance = random.Random(seed)
-    topic = kafka.topic("groups", 6, dead_letters=True)
+@pytest.fixture
+def fake():
+    index = FakeIndex(free_port())
+    yield index
+    index.close()
+
+
+@pytest.mark.parametrize("how", [{}] + [{"eager": True}, {"static": True}, {"kafka": "kafka36"},
+                                        {"kafka": "kafka36", "eager": True}] * LONG,
+                         ids=lambda how: "-".join(map(str, how.values())) or "cooperative")
+def test_a_storm_of_sinks_that_join_leave_die_and_freeze_loses_and_doubles_nothing(
+        stack, folder, seed, how):
+    Storm(stack, Plan(seconds=SECONDS, sinks=3, seed=seed, **how), folder).run()
+
+
+def test_a_sink_that_wakes_after_its_partitions_were_given_away_harms_nothing(kafka, fake,
+                                                                              make_sink):
+    topic = kafka.topic("zombie", 4, dead_letters=True)
     group = f"group-{topic}"
-    index.create()
-    sinks = [make_sink(kafka.servers, group, [{"topic": topic, "index": index.name}], index.url,
-                       label=f"sink{number}") for number in range(2)]
-    load = Load(kafka, topic)
-    load.start()
-    joins = leaves = 0
-    indexed = 0.0
-    deadline = time.monotonic() + SECONDS
-    try:
-        with Watch(*sinks):
-            sinks[0].start()
-            while time.monotonic() < deadline:
-                down = [each for each in sinks if not each.running()]
-                up = [each for each in sinks if each.running()]
-                if down:        # one joins while the other works
-                    down[0].start(wait="no")
-                    joins += 1
-                else:           # one of two leaves
-                    victim = chance.choice(up)
-                    if chance.random() < 0.7:
-                        victim.wait_page("/healthz")
-                        victim.stop()
-                    else:
-                        victim.kill()
-                    leaves += 1
-                # The wait is the load: how long the group lives in this form.
-                time.sleep(chance.uniform(0.2, 3))
-            load.finish()
-            for each in sinks:
-                if not each.running():
-                    each.start(wait="no")
-            index.wait_count(load.count, 90, lambda: [each.check_alive() for each in sinks],
-                             lambda: f"{load.count} produced, group lag {kafka.lag(group, topic)}"
-                             f"{sinks[0].tail(8)}{sinks[1].tail(8)}")
-            kafka.wait_committed(group, topic, 90)
-            indexed = sum(each.finished("indexed") for each in sinks)
-    finally:
-        load._over.set()
-    for each in sinks:
-        each.stop()
-    print(f"{load.count} events, {joins} joins, {leaves} leaves, {indexed:.0f} by the last lives")
-    expected = {("n", number): digest(f"n {number}") for number in range(load.count)}
-
-    def key(source):
-        tag, number = source["message"].split(" ")
-        return tag, int(number)
-
-    Tally(expected, key, index.name).add_all(index.documents()).check(seed)
+    first, second = (make_sink(kafka.servers, group, [{"topic": topic, "index": topic}], fake.url,
+                               label=f"sink{number}",
+                               properties={"session.timeout.ms": SESSION_MS})
+                     for number in range(2))
+    kafka.produce(topic, ((event_key(number), event_value(f"n {number}"))
+                          for number in range(200)))
+    goes_on = threading.Event()
+    with Watch(first), Watch(second):
+        first.start()
+        kafka.wait_committed(group, topic)
+        # Bulks of the first are under way when it freezes, and answered when it is a zombie.
+        fake.scripts[topic] = lambda index, bulk: goes_on.wait(60) and None
+        kafka.produce(topic, ((event_key(number), event_value(f"n {number}"))
+                              for number in range(200, 2000)))
+        wait_for("bulks under way", lambda: first.metric("tailrace_sink_in_flight_records") > 0)
+        first.process.send_signal(signal.SIGSTOP)
+        del fake.scripts[topic]
+        second.start(wait="no")
+        kafka.wait_committed(group, topic)
+        kafka.produce(topic, ((event_key(number), event_value(f"n {number}"))
+                              for number in range(2000, 3000)))
+        kafka.wait_committed(group, topic)
+        ends = kafka.stack.group_offsets(kafka.name, group)
+        goes_on.set()
+        first.process.send_signal(signal.SIGCONT)
+        wait_for("the first to hear that it lost its partitions",
+                 lambda: first.logged("partitions lost: the group went on without this sink"))
+        stays("no offset moves back", lambda:
+              kafka.stack.group_offsets(kafka.name, group) == ends, 2)
+        wait_for("the first to be a member again", lambda: any(
+            each["assigned"] for each in first.status()["partitions"]), 30)
+        kafka.produce(topic, ((event_key(number), event_value(f"n {number}"))
+                              for number in range(3000, 4000)))
+        kafka.wait_committed(group, topic)
+        assert first.finished("revoked") > 0
+    assert set(fake.stored[topic]) == {event_key(number) for number in range(4000)}
     assert kafka.total(f"{topic}.dlq") == 0
-    for each in sinks:
-        assert each.lives >= 1 and not each.logged("ASSERT"), each.tail()
+    first.stop()
+    second.stop()
+
+
+def test_a_sink_with_a_name_comes_back_without_a_rebalance_and_its_double_ends(kafka, fake,
+                                                                              make_sink):
+    topic = kafka.topic("named", 4, dead_letters=True)
+    group = f"group-{topic}"
+    left, right, double = (make_sink(kafka.servers, group, [{"topic": topic, "index": topic}],
+                                     fake.url, label=label,
+                                     properties={"session.timeout.ms": 15000})
+                           for label in ("left", "right", "double"))
+    for sink, name in ((left, "left"), (right, "right"), (double, "left")):
+        sink.config["kafka"]["instance_id"] = name
+
+    def own(sink):
+        return {each["partition"] for each in sink.status()["partitions"] if each["assigned"]}
+
+    left.start()
+    right.start()
+    wait_for("two partitions each", lambda: len(own(left)) == len(own(right)) == 2, 30,
+             lambda: f"{own(left)} {own(right)}")
+    before = own(left)
+    rebalances = right.metric("tailrace_sink_rebalances_total")
+    for number, end in enumerate((left.stop, left.kill)):
+        end()
+        kafka.produce(topic, ((event_key(each), event_value(f"n {each}"))
+                              for each in range(number * 100, number * 100 + 100)))
+        left.start()
+        wait_for("its partitions again", lambda: own(left) == before, 30)
+        kafka.wait_committed(group, topic)
+    assert right.metric("tailrace_sink_rebalances_total") == rebalances
+    double.start(wait="no")
+    left.wait_exit(1, 30)
+    assert left.logged("has taken over the name 'left'"), left.tail()
+    kafka.produce(topic, ((event_key(each), event_value(f"n {each}")) for each in range(200, 300)))
+    kafka.wait_committed(group, topic)
+    assert set(fake.stored[topic]) == {event_key(each) for each in range(300)}
+    double.stop()
+    right.stop()
 
 
 def test_a_partition_that_left_while_its_route_waited_goes_on_when_it_is_back(kafka, two_indices,
