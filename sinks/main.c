@@ -13,6 +13,7 @@
 #include "core/kafka.h"
 #include "core/log.h"
 #include "sinks/program.h"
+#include "sinks/receipts/audit.h"
 #include "sinks/replay/replay.h"
 #include "sinks/sqlite/search.h"
 #include "sinks/verbs.h"
@@ -27,6 +28,7 @@ static const struct cli_verb verbs[] = {
     {"once", "", "Consume up to what the topics hold now, then print a summary and exit."},
     {"check", "[--connect]", "Check the configuration, with --connect also Kafka and the index."},
     {"dead-letters", DEAD_LETTERS_ARGUMENTS, DEAD_LETTERS_HELP},
+    {"audit", AUDIT_ARGUMENTS, AUDIT_HELP},
     {"search", SQLITE_SEARCH_ARGUMENTS, SQLITE_SEARCH_HELP},
     {"reference", "", "Print every option with its meaning and default."},
 };
@@ -137,6 +139,12 @@ with_options(struct program *program)
     } else if (strcmp(cli->verb, "search") == 0) {
         if (!sqlite_search(program->options, cli->argument_count, cli->arguments, &err))
             code = fail(program, &err);
+    } else if (strcmp(cli->verb, "audit") == 0) {
+        bool complete;
+        if (!audit_run(program->options, cli->argument_count, cli->arguments, &complete, &err))
+            code = fail(program, &err);
+        else if (!complete)
+            code = CLI_EXIT_RUNTIME;
     } else if (strcmp(cli->verb, "dead-letters") == 0) {
         bool complete;
         if (!replay_dead_letters(program->options, cli->argument_count, cli->arguments, &complete,

@@ -24,6 +24,9 @@ static const struct option kafka_table[] = {KAFKA_COMMON_OPTIONS(OPTION_ENTRY)
 #define OPTION_STRUCT struct sink_route_options
 static const struct option route_table[] = {SINK_ROUTE_OPTIONS(OPTION_ENTRY)};
 #undef OPTION_STRUCT
+#define OPTION_STRUCT struct sink_receipts_options
+static const struct option receipts_table[] = {SINK_RECEIPTS_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
 #define OPTION_STRUCT struct sink_bulk_options
 static const struct option bulk_table[] = {SINK_BULK_OPTIONS(OPTION_ENTRY)};
 #undef OPTION_STRUCT
@@ -48,6 +51,9 @@ static const struct option_section sections[] = {
     {"routes", OPTION_SHAPE_SEQUENCE, TABLE(route_table), offsetof(struct sink_options, routes),
      offsetof(struct sink_options, route_count), sizeof(struct sink_route_options),
      offsetof(struct sink_route_options, place), "Which topic goes into which index."},
+    {"receipts", OPTION_SHAPE_MAPPING, TABLE(receipts_table),
+     offsetof(struct sink_options, receipts), 0, 0, SIZE_MAX,
+     "Receipts: the agents' proof of what they delivered."},
     {"bulk", OPTION_SHAPE_MAPPING, TABLE(bulk_table), offsetof(struct sink_options, bulk), 0, 0,
      SIZE_MAX, "How much is sent at once."},
     {"elasticsearch", OPTION_SHAPE_OPTIONAL, TABLE(elasticsearch_table),
@@ -290,6 +296,10 @@ check_sections(const struct sink_options *options, struct err *err)
         return err_set(err, ERR_CONFIG, 0,
                        "routes has no entry: name a topic and an index, such as "
                        "- {topic: logs-topic, index: logs}");
+    const char *receipts = options->receipts.topic;
+    const char *fault = receipts[0] == '\0' ? NULL : topic_fault(receipts);
+    if (fault != NULL)
+        return err_set(err, ERR_CONFIG, 0, "receipts.topic '%.260s': %s", receipts, fault);
     if (options->bulk.size > options->bulk.memory / 4)
         return err_set(err, ERR_CONFIG, 0,
                        "bulk.size is above a quarter of bulk.memory; raise bulk.memory");

@@ -17,6 +17,9 @@ struct sink_route_options {
 };
 enum sink_assignment { ASSIGNMENT_COOPERATIVE, ASSIGNMENT_EAGER };
 enum route_rotate { ROTATE_NONE, ROTATE_DAILY };
+struct sink_receipts_options {
+    SINK_RECEIPTS_OPTIONS(OPTION_MEMBER)
+};
 struct sink_bulk_options {
     SINK_BULK_OPTIONS(OPTION_MEMBER)
 };
@@ -37,6 +40,7 @@ struct sink_options {
     struct sink_kafka_options kafka;
     struct sink_route_options *routes;
     size_t route_count;
+    struct sink_receipts_options receipts;
     struct sink_bulk_options bulk;
     struct sink_elasticsearch_options elasticsearch;
     bool elasticsearch_given;

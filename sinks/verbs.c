@@ -9,6 +9,7 @@
 #include "core/buffer.h"
 #include "core/kafka.h"
 #include "sinks/program.h"
+#include "sinks/receipts/audit.h"
 #include "sinks/replay/request.h"
 #include "sinks/sqlite/search.h"
 
@@ -55,6 +56,8 @@ verbs_print_help(const char *program, const struct cli_verb *verb, const char *c
     cli_print_verb_help(program, verb, config);
     if (strcmp(verb->name, "search") == 0)
         printf("\n%s", sqlite_search_help);
+    if (strcmp(verb->name, "audit") == 0)
+        printf("\n%s", audit_help);
     if (strcmp(verb->name, "dead-letters") == 0)
         printf("\n%s", dead_letters_help);
 }
