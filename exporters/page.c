@@ -123,9 +123,8 @@ is_plain(const char *value, size_t size)
     return true;
 }
 
-/* Size of the UTF-8 character that begins here (Unicode 15, table 3-7); 0 for bytes that are none. */
-static size_t
-utf8_size(const char *text, size_t size)
+size_t
+page_utf8_size(const char *text, size_t size)
 {
     const unsigned char *at = (const unsigned char *)text;
     if (at[0] < 0x80)
@@ -147,7 +146,7 @@ put_escaped(struct buffer *out, const char *value, size_t size)
     size_t at = 0;
     while (at < size) {
         unsigned char c = (unsigned char)value[at];
-        size_t taken = utf8_size(value + at, size - at);
+        size_t taken = page_utf8_size(value + at, size - at);
         if (c == '\n')
             buffer_text(out, "\\n");
         else if (c == '"' || c == '\\')

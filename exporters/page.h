@@ -73,6 +73,10 @@ void page_counter(struct page *page, const char *name, const char *help, uint64_
 /* Says to `check` why a family is not there: "the kernel has no /proc/pressure". */
 void page_absent(struct page *page, const char *family, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Size of the UTF-8 character that begins here (Unicode 15, table 3-7); 0 for bytes that are none.
+ * `size` is at least 1. */
+size_t page_utf8_size(const char *text, size_t size);
+
 const char *page_word(const struct page *page, size_t offset); /* name or help of a family */
 
 /* Appends all families of these pages, without the "# EOF" of OpenMetrics. */
