@@ -28,6 +28,7 @@ enum output_outcome {
                              more with `found`, for a crash in between may have lost it */
     OUTPUT_DOCUMENT,      /* this document will never be accepted: dead letter */
     OUTPUT_RETRY,         /* this item again, after a back-off (queue full) */
+    OUTPUT_RETRY_SMALLER, /* the same of a whole bulk that the store has no memory for now */
     OUTPUT_INDEX_FAULT,   /* the index refuses (block, missing, permission): its route waits */
     OUTPUT_SERVER_FAULT,  /* the store is away or refuses everything: all routes wait */
     OUTPUT_TOO_LARGE,     /* the whole bulk was too big: halve it; alone in its bulk: dead letter */

@@ -15,6 +15,9 @@
 
 #define LONE_REFUSAL_MS 5000 /* between two refusals that count though no others came */
 
+/* Smaller bulks than these do not help a store that is short of memory. */
+#define SHORT_OF_MEMORY_BYTES_MIN (128 * 1024)
+
 #define BULK_OF(out) ((struct bulk *)(out)->data)
 
 struct sorting {
@@ -124,6 +127,7 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
         condemn(route, document, item->status, item->reason);
         return;
     case OUTPUT_RETRY:
+    case OUTPUT_RETRY_SMALLER:
         retry_later(sorting, document);
         return;
     case OUTPUT_INDEX_FAULT:
@@ -179,7 +183,10 @@ judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *
         bulks_note_route_fault(route, err != NULL ? err->text : "every document is refused",
                                now_ms);
     }
-    if (err != NULL && out->items[0].outcome == OUTPUT_TOO_LARGE && out->item_count > 1)
+    bool too_large = out->items[0].outcome == OUTPUT_TOO_LARGE ||
+                     (out->items[0].outcome == OUTPUT_RETRY_SMALLER &&
+                      out->value_bytes > SHORT_OF_MEMORY_BYTES_MIN);
+    if (err != NULL && too_large && out->item_count > 1)
         bulks_shrink(pipeline, out->value_bytes, now_ms);
 }
 

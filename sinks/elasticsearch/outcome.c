@@ -31,6 +31,7 @@ static const struct rule item_rules[] = {
     {ANY_STATUS, "unavailable_shards_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "no_shard_available_action_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "process_cluster_event_timeout_exception", NULL, OUTPUT_INDEX_FAULT},
+    {ANY_STATUS, "circuit_breaking_exception", NULL, OUTPUT_RETRY},
     {400, "validation_exception", "this action would add", OUTPUT_INDEX_FAULT},
     {400, "illegal_argument_exception", "no write index is defined", OUTPUT_INDEX_FAULT},
     {400, "illegal_argument_exception", "pipeline with id [", OUTPUT_INDEX_FAULT},
@@ -73,9 +74,19 @@ static const struct rule item_rules[] = {
 
 static const struct rule request_rules[] = {
     {413, NULL, NULL, OUTPUT_TOO_LARGE},
+    /* No master, or a cluster that is just starting: of all indices. */
+    {503, "cluster_block_exception", NULL, OUTPUT_SERVER_FAULT},
     {ANY_STATUS, "cluster_block_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "index_not_found_exception", NULL, OUTPUT_INDEX_FAULT},
+    {ANY_STATUS, "index_closed_exception", NULL, OUTPUT_INDEX_FAULT},
     {ANY_STATUS, "invalid_index_name_exception", NULL, OUTPUT_INDEX_FAULT},
+    {400, "validation_exception", "this action would add", OUTPUT_INDEX_FAULT},
+    /* What we ask for, not what is in it. */
+    {400, "media_type_header_exception", NULL, OUTPUT_SERVER_FAULT},
+    {400, "illegal_argument_exception", "contains unrecognized parameter", OUTPUT_SERVER_FAULT},
+    /* 503 before version 7 */
+    {429, "circuit_breaking_exception", NULL, OUTPUT_RETRY_SMALLER},
+    {503, "circuit_breaking_exception", NULL, OUTPUT_RETRY_SMALLER},
     {403, "security_exception", NULL, OUTPUT_INDEX_FAULT}, /* the address names the index */
     {429, NULL, NULL, OUTPUT_RETRY},
     {400, NULL, NULL, OUTPUT_UNKNOWN},

@@ -385,7 +385,8 @@ adapt(struct output *output, const struct request *request, bool fine)
 {
     bool queue_full = false;
     for (size_t i = 0; i < request->bulk->item_count && !queue_full; i++)
-        queue_full = request->bulk->items[i].outcome == OUTPUT_RETRY;
+        queue_full = request->bulk->items[i].outcome == OUTPUT_RETRY ||
+                     request->bulk->items[i].outcome == OUTPUT_RETRY_SMALLER;
     if (!queue_full && fine) {
         output->limit += 1 / output->limit;
         if (output->limit > output->limit_max)

@@ -5,44 +5,19 @@ small, and the programs say why they wait."""
 import json
 import os
 import re
-import threading
 import time
 
 from identity import Watch
 from inputs import append, generate
 from oracle import Tally, expected_by_place, expected_numbered, numbered_line, place_key
 from programs import now_ms
+from rss import RssWatch
 from servers import Broker, event_key, event_value
 from wait import stays, wait_for
 
 WAITING_LINES = int(os.environ.get("TAILRACE_WAITING_LINES") or 300_000)
 RSS_MAX_MIB = 32
 POLL_INTERVAL_MS = 6000
-
-
-class RssWatch:
-    """The largest resident size of a program while it is entered, and the one at its start."""
-
-    def __init__(self, program):
-        self.program = program
-        self.samples: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(10)
-
-    def _run(self):
-        while not self._stop.wait(0.1):
-            try:
-                self.samples.append(self.program.rss_mib())
-            except (OSError, TypeError):
-                return
 
 
 def test_agent_stays_small_and_says_why_while_the_broker_is_away(kafka, folder, seed, make_agent):

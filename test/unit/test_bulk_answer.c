@@ -101,6 +101,24 @@ refusals_of_an_index_are_never_blamed_on_the_document(void **state)
     answer_free(reading.answer);
 }
 
+/* Elasticsearch 7.17 of the recordings has no data streams. */
+static void
+data_streams_refuse_the_route_or_the_document(void **state)
+{
+    (void)state;
+    for (size_t i = 1; i < SERVER_COUNT; i++) {
+        struct reading reading;
+        read_file(&reading, servers[i], "ds-bulk-index-op", 1, 200, 100);
+        assert_true(reading.believed);
+        assert_int_equal(reading.items[0].outcome, OUTPUT_INDEX_FAULT);
+        answer_free(reading.answer);
+        read_file(&reading, servers[i], "ds-bulk-no-timestamp", 1, 200, 100);
+        assert_true(reading.believed);
+        assert_int_equal(reading.items[0].outcome, OUTPUT_DOCUMENT);
+        answer_free(reading.answer);
+    }
+}
+
 static void
 whole_requests_that_are_refused_decide_for_all_items(void **state)
 {
@@ -315,6 +333,12 @@ full_queues_are_retried_by_item_and_hopeless_sizes_are_split(void **state)
                                         "[coordinating_operation_bytes=54215758, "
                                         "max_coordinating_and_primary_bytes=53687091]"),
                      OUTPUT_TOO_LARGE);
+    assert_int_equal(
+        outcome_of_request(429, "circuit_breaking_exception", "[parent] Data too large"),
+        OUTPUT_RETRY_SMALLER);
+    assert_int_equal(outcome_of_item(503, "circuit_breaking_exception", ""), OUTPUT_RETRY);
+    assert_int_equal(outcome_of_request(400, "media_type_header_exception", ""),
+                     OUTPUT_SERVER_FAULT);
     assert_int_equal(outcome_of_request(401, "security_exception", ""), OUTPUT_SERVER_FAULT);
     assert_int_equal(outcome_of_request(404, "", ""), OUTPUT_SERVER_FAULT);
     assert_int_equal(outcome_of_request(301, "", ""), OUTPUT_SERVER_FAULT);
@@ -357,6 +381,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixed_bulk_of_each_server_is_sorted),
         cmocka_unit_test(refusals_of_an_index_are_never_blamed_on_the_document),
+        cmocka_unit_test(data_streams_refuse_the_route_or_the_document),
         cmocka_unit_test(whole_requests_that_are_refused_decide_for_all_items),
         cmocka_unit_test(answer_with_another_number_of_items_is_not_believed),
         cmocka_unit_test(answer_cut_anywhere_is_not_believed),
