@@ -10,10 +10,24 @@
 #include "exporters/options.h"
 #include "exporters/page.h"
 #include "exporters/probe/dial.h"
+#include "exporters/probe/fetch.h"
 
 struct probe {
     const struct exporter_probe_options *options;
 };
+
+static bool
+check_address(const struct exporter_probe_options *probe, struct err *err)
+{
+    char host[256];
+    char port[8];
+    if (probe->tcp[0] != '\0' || probe->tls[0] != '\0')
+        return dial_split(probe->tcp[0] != '\0' ? probe->tcp : probe->tls, host, port, err);
+    if (strncmp(probe->http, "http://", 7) == 0 || strncmp(probe->http, "https://", 8) == 0)
+        return true;
+    return err_set(err, ERR_CONFIG, 0, "'%.200s' is no URL; begin it with http:// or https://",
+                   probe->http);
+}
 
 bool
 probe_check(const struct exporter_options *options, struct err *err)
@@ -26,6 +40,8 @@ probe_check(const struct exporter_options *options, struct err *err)
                            "%s:%u: the probe '%.60s' must name one of tcp, "
                            "http and tls",
                            probe->place.file, probe->place.line, probe->name);
+        if (!check_address(probe, err))
+            return err_wrap(err, "%s:%u", probe->place.file, probe->place.line);
         for (size_t k = 0; k < i; k++)
             if (strcmp(options->probes[k].name, probe->name) == 0)
                 return err_set(err, ERR_CONFIG, 0, "%s:%u: there is a probe '%.60s' already",
@@ -55,18 +71,49 @@ open_probe(void **out, const struct exporter_options *options, size_t index,
     return true;
 }
 
+/* Asks what the probe names. */
+static bool
+ask(const struct exporter_probe_options *options, const struct remote_call *call,
+    struct fetch_result *result, struct err *err)
+{
+    char url[512];
+    if (options->tcp[0] != '\0')
+        return dial_tcp(options->tcp, call, err);
+    struct fetch fetch = {.url = options->http, .ca_file = options->ca_file};
+    if (options->tls[0] != '\0') {
+        int size = snprintf(url, sizeof(url), "https://%s", options->tls);
+        if (size < 0 || (size_t)size >= sizeof(url))
+            return err_set(err, ERR_RETRY, 0, "'%.200s' is too long", options->tls);
+        fetch.url = url;
+        fetch.handshake = true;
+    }
+    return fetch_url(&fetch, call, result, err);
+}
+
 static bool
 collect_probe(void *self, const struct remote_call *call, struct page *page, struct err *err)
 {
     struct probe *probe = self;
+    const char *name = probe->options->name;
+    struct fetch_result result = {0};
     uint64_t began_ns = clock_monotonic_ns();
-    bool fine = dial_tcp(probe->options->tcp, call, err);
+    bool fine = ask(probe->options, call, &result, err);
     double seconds = (double)(clock_monotonic_ns() - began_ns) / 1e9;
     page_family(page, "tailrace_probe_success", PAGE_GAUGE, "Whether the probe was answered.");
-    page_sample(page, fine, "probe", probe->options->name, NULL);
+    page_sample(page, fine, "probe", name, NULL);
     page_family(page, "tailrace_probe_duration_seconds", PAGE_GAUGE,
                 "How long the probe took, answered or not.");
-    page_sample(page, seconds, "probe", probe->options->name, NULL);
+    page_sample(page, seconds, "probe", name, NULL);
+    if (result.status > 0) {
+        page_family(page, "tailrace_probe_http_status_code", PAGE_GAUGE,
+                    "Status of the HTTP answer.");
+        page_sample(page, (double)result.status, "probe", name, NULL);
+    }
+    if (result.expiry > 0) {
+        page_family(page, "tailrace_probe_tls_expiry_timestamp_seconds", PAGE_GAUGE,
+                    "When the first certificate of the chain is over.");
+        page_sample(page, (double)result.expiry, "probe", name, NULL);
+    }
     return fine;
 }
 
