@@ -94,6 +94,9 @@ database_fail(sqlite3 *db, int code, const char *verb, const char *path, struct 
     if (extended == SQLITE_OK || extended == SQLITE_ROW || extended == SQLITE_DONE)
         extended = code;
     int number = sqlite3_system_errno(db);
+    /* SQLite 3.40 calls it "No such file or directory", of the -shm that it cannot make. */
+    if ((extended & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) == 0 && access(path, W_OK) != 0)
+        extended = SQLITE_READONLY;
     bool system = (extended & 0xff) == SQLITE_CANTOPEN || (extended & 0xff) == SQLITE_IOERR;
     return fault(err, extended, system && number != 0 ? strerror(number) : sqlite3_errmsg(db), verb,
                  path);
