@@ -477,6 +477,9 @@ look_once_more(struct agent *agent, struct file *file)
     if (!file->listed || file->fd < 0 || file->state != FILE_ACTIVE ||
         fstat(file->fd, &about) != 0 || about.st_nlink > 0)
         return;
+    file_seen(agent, file, &about);
+    if (!file->listed)
+        return; /* it was truncated before: its life has ended */
     file_unlist(agent, file);
     held_look(agent, file);
 }
@@ -485,10 +488,8 @@ void
 held_save_all(struct agent *agent)
 {
     struct held_files *files = agent->held_files;
-    for (struct file *file = agent->busy, *next; file != NULL; file = next) {
-        next = file->busy_next;
-        look_once_more(agent, file);
-    }
+    for (struct file *file = agent->files; file != NULL; file = file->next)
+        look_once_more(agent, file); /* idle ones, too: their last lines may be unseen yet */
     files->saving = true; /* a stop, unlike a restart, empties the service manager's store */
 }
 
