@@ -119,8 +119,24 @@ void
 udev_read(struct scan text, struct udev *out)
 {
     static const char *const names[UDEV_KEYS] = {
-        "ID_PATH",    "ID_WWN",      "ID_MODEL",   "ID_SERIAL_SHORT", "ID_REVISION",
-        "ID_FS_TYPE", "ID_FS_USAGE", "ID_FS_UUID", "ID_FS_VERSION",
+        "ID_PATH",
+        "ID_WWN",
+        "ID_MODEL",
+        "ID_SERIAL_SHORT",
+        "ID_REVISION",
+        "ID_FS_TYPE",
+        "ID_FS_USAGE",
+        "ID_FS_UUID",
+        "ID_FS_VERSION",
+        "DM_NAME",
+        "DM_UUID",
+        "DM_VG_NAME",
+        "DM_LV_NAME",
+        "DM_LV_LAYER",
+        "ID_ATA",
+        "ID_ATA_WRITE_CACHE",
+        "ID_ATA_WRITE_CACHE_ENABLED",
+        "ID_ATA_ROTATION_RATE_RPM",
     };
     struct scan line;
     *out = (struct udev){{{0}}};
@@ -165,16 +181,55 @@ put_disk_info(struct page *page, const struct disk_row *row, const struct udev *
 }
 
 static void
-put_filesystem_info(struct page *page, const struct disk_row *row, const struct udev *udev)
+put_udev_info(struct page *page, const struct disk_row *row, const struct udev *udev)
 {
-    page_family(page, "node_disk_filesystem_info", PAGE_GAUGE, "Info about disk filesystem.");
-    page_begin(page);
-    page_label_size(page, "device", row->name.at, row->name.size);
-    page_label(page, "type", udev->values[UDEV_FS_TYPE]);
-    page_label(page, "usage", udev->values[UDEV_FS_USAGE]);
-    page_label(page, "uuid", udev->values[UDEV_FS_UUID]);
-    page_label(page, "version", udev->values[UDEV_FS_VERSION]);
-    page_uint(page, 1);
+    if (udev->values[UDEV_FS_TYPE][0] != '\0') {
+        page_family(page, "node_disk_filesystem_info", PAGE_GAUGE, "Info about disk filesystem.");
+        page_begin(page);
+        page_label_size(page, "device", row->name.at, row->name.size);
+        page_label(page, "type", udev->values[UDEV_FS_TYPE]);
+        page_label(page, "usage", udev->values[UDEV_FS_USAGE]);
+        page_label(page, "uuid", udev->values[UDEV_FS_UUID]);
+        page_label(page, "version", udev->values[UDEV_FS_VERSION]);
+        page_uint(page, 1);
+    }
+    if (udev->values[UDEV_DM_NAME][0] != '\0') {
+        page_family(page, "node_disk_device_mapper_info", PAGE_GAUGE,
+                    "Info about disk device mapper.");
+        page_begin(page);
+        page_label_size(page, "device", row->name.at, row->name.size);
+        page_label(page, "name", udev->values[UDEV_DM_NAME]);
+        page_label(page, "uuid", udev->values[UDEV_DM_UUID]);
+        page_label(page, "vg_name", udev->values[UDEV_DM_VG_NAME]);
+        page_label(page, "lv_name", udev->values[UDEV_DM_LV_NAME]);
+        page_label(page, "lv_layer", udev->values[UDEV_DM_LV_LAYER]);
+        page_uint(page, 1);
+    }
+}
+
+static void
+put_ata(struct page *page, const struct disk_row *row, const struct udev *udev)
+{
+    static const struct {
+        enum udev_key key;
+        const char *name, *help;
+    } rows[] = {
+        {UDEV_ATA_WRITE_CACHE, "node_disk_ata_write_cache", "ATA disk has a write cache."},
+        {UDEV_ATA_WRITE_CACHE_ENABLED, "node_disk_ata_write_cache_enabled",
+         "ATA disk has its write cache enabled."},
+        {UDEV_ATA_ROTATION_RATE, "node_disk_ata_rotation_rate_rpm",
+         "ATA disk rotation rate in RPMs (0 for SSDs)."},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t value;
+        if (udev->values[UDEV_ATA][0] == '\0' ||
+            !scan_is_number(scan_of(udev->values[rows[i].key]), 10, &value))
+            continue;
+        page_family(page, rows[i].name, PAGE_GAUGE, rows[i].help);
+        page_begin(page);
+        page_label_size(page, "device", row->name.at, row->name.size);
+        page_uint(page, value);
+    }
 }
 
 /* udev rewrites its files by renaming new ones over them, so these are opened each time. */
@@ -198,8 +253,8 @@ put_infos(struct diskstats *diskstats, struct page *page)
         }
         page_family(page, "node_disk_info", PAGE_GAUGE, "Info of /sys/block/<block_device>.");
         put_disk_info(page, row, &udev);
-        if (udev.values[UDEV_FS_TYPE][0] != '\0')
-            put_filesystem_info(page, row, &udev);
+        put_udev_info(page, row, &udev);
+        put_ata(page, row, &udev);
     }
 }
 
