@@ -449,11 +449,13 @@ class Directory:
         if body.writer is not None:
             body.writer.close()
             body.writer = None
+        halves = dict(self.fragments)       # the old inode may tell its half line, too
         fresh = self.folder / "editor"
         shutil.copyfile(self.folder / log, fresh)
         with open(fresh, "ab") as out:
             body.size += out.write(self.complete(body) + self.line(body, 1).encode() + b"\n")
         os.rename(fresh, self.folder / log)
+        self.fragments |= halves
         body.seen = False
         body.copied = True
         self.excuse_copy(body)
