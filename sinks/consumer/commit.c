@@ -101,13 +101,18 @@ consumer_commit(struct consumer *consumer, bool only_revoking, uint64_t timeout_
 {
     renew_list(consumer);
     for (size_t i = 0; i < consumer->all_count; i++) {
-        const struct partition *partition = consumer->all[i];
-        if (is_storable(partition) && (partition->revoking || !only_revoking) &&
-            partition->offsets.stored != partition->committed)
-            list_offset(consumer, partition);
+        struct partition *partition = consumer->all[i];
+        if (!is_storable(partition) || (!partition->revoking && only_revoking) ||
+            partition->offsets.stored == partition->committed)
+            continue;
+        list_offset(consumer, partition);
+        partition->handed = partition->offsets.stored;
     }
     if (consumer->commit_list->cnt == 0)
         return true;
+    /* librdkafka commits what it was handed once more when a partition leaves, also when that is
+     * less than what was committed by hand meanwhile (2.0.2). */
+    (void)rd_kafka_offsets_store(consumer->client, consumer->commit_list);
     rd_kafka_queue_t *answers = rd_kafka_queue_new(consumer->client);
     rd_kafka_resp_err_t code =
         rd_kafka_commit_queue(consumer->client, consumer->commit_list, answers, NULL, NULL);
