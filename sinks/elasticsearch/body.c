@@ -14,24 +14,37 @@
 #define ACTION_HEAD "{\"create\":{\"_id\":\""
 #define ACTION_INDEX "\",\"_index\":\""
 #define ACTION_TAIL "\"}}\n"
+#define SIZE_OF(literal) (sizeof(literal) - 1)
 
-bool
-body_builder_init(struct body_builder *builder, struct err *err)
+/* NULL when the request's address names it already. */
+static const char *
+index_named(const struct output_bulk *bulk, const struct output_item *item)
 {
-    builder->compressor = libdeflate_alloc_compressor(GZIP_LEVEL);
-    if (builder->compressor == NULL)
-        return err_set(err, ERR_STOP, 0, "cannot allocate a compressor: out of memory");
-    buffer_init(&builder->plain, BODY_SIZE_MAX);
-    return true;
+    const char *known = bulk->items[0].index;
+    return item->index == known || strcmp(item->index, known) == 0 ? NULL : item->index;
+}
+
+static size_t
+item_size(const struct output_item *item, const char *index)
+{
+    size_t index_size = index == NULL ? 0 : SIZE_OF(ACTION_INDEX) + strlen(index);
+    return SIZE_OF(ACTION_HEAD) + item->id_size + index_size + SIZE_OF(ACTION_TAIL) +
+           item->value_size + 1;
+}
+
+size_t
+body_size(const struct output_bulk *bulk)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < bulk->item_count; i++)
+        size += item_size(&bulk->items[i], index_named(bulk, &bulk->items[i]));
+    return size;
 }
 
 void
-body_builder_done(struct body_builder *builder)
+body_rewind(struct body_cursor *cursor, const struct output_bulk *bulk)
 {
-    if (builder->compressor != NULL)
-        libdeflate_free_compressor(builder->compressor);
-    builder->compressor = NULL;
-    buffer_done(&builder->plain);
+    *cursor = (struct body_cursor){.bulk = bulk};
 }
 
 static char *
@@ -42,51 +55,118 @@ put(char *out, const char *bytes, size_t size)
 }
 
 /* The lines of one item. Ids and index names are free of what JSON would escape. */
-static void
-append_item(struct buffer *out, const struct output_item *item, const char *default_index)
+static char *
+put_item(char *out, const struct output_item *item, const char *index)
 {
-    bool names_index = item->index != default_index && strcmp(item->index, default_index) != 0;
-    size_t index_size = names_index ? strlen(item->index) : 0;
-    size_t size = sizeof(ACTION_HEAD) + sizeof(ACTION_INDEX) + sizeof(ACTION_TAIL) + item->id_size +
-                  index_size + item->value_size + 1;
-    char *start = buffer_reserve(out, size);
-    if (start == NULL)
-        return;
-    char *end = put(start, ACTION_HEAD, sizeof(ACTION_HEAD) - 1);
-    end = put(end, item->id, item->id_size);
-    if (names_index) {
-        end = put(end, ACTION_INDEX, sizeof(ACTION_INDEX) - 1);
-        end = put(end, item->index, index_size);
+    out = put(out, ACTION_HEAD, SIZE_OF(ACTION_HEAD));
+    out = put(out, item->id, item->id_size);
+    if (index != NULL) {
+        out = put(out, ACTION_INDEX, SIZE_OF(ACTION_INDEX));
+        out = put(out, index, strlen(index));
     }
-    end = put(end, ACTION_TAIL, sizeof(ACTION_TAIL) - 1);
-    end = put(end, item->value, item->value_size);
-    *end++ = '\n';
-    out->size += (size_t)(end - start);
+    out = put(out, ACTION_TAIL, SIZE_OF(ACTION_TAIL));
+    out = put(out, item->value, item->value_size);
+    *out++ = '\n';
+    return out;
+}
+
+/* What fits of an item's lines, from an offset in them. */
+static char *
+put_part(char *out, size_t room, const struct output_item *item, const char *index, size_t offset)
+{
+    const struct {
+        const char *bytes;
+        size_t size;
+    } parts[] = {
+        {ACTION_HEAD, SIZE_OF(ACTION_HEAD)},
+        {item->id, item->id_size},
+        {ACTION_INDEX, index == NULL ? 0 : SIZE_OF(ACTION_INDEX)},
+        {index, index == NULL ? 0 : strlen(index)},
+        {ACTION_TAIL, SIZE_OF(ACTION_TAIL)},
+        {item->value, item->value_size},
+        {"\n", 1},
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && room > 0; i++) {
+        size_t skipped = offset < parts[i].size ? offset : parts[i].size;
+        size_t rest = parts[i].size - skipped;
+        size_t taken = rest < room ? rest : room;
+        if (taken > 0)
+            out = put(out, parts[i].bytes + skipped, taken);
+        offset -= skipped;
+        room -= taken;
+    }
+    return out;
+}
+
+size_t
+body_read(struct body_cursor *cursor, char *out, size_t room)
+{
+    const struct output_bulk *bulk = cursor->bulk;
+    char *end = out;
+    while (cursor->item < bulk->item_count) {
+        const struct output_item *item = &bulk->items[cursor->item];
+        const char *index = index_named(bulk, item);
+        size_t rest = item_size(item, index) - cursor->offset;
+        size_t left = room - (size_t)(end - out);
+        if (cursor->offset == 0 && rest <= left) {
+            end = put_item(end, item, index);
+            cursor->item++;
+            continue;
+        }
+        if (end > out)
+            break; /* it begins the next piece */
+        end = put_part(end, left, item, index, cursor->offset);
+        cursor->offset += (size_t)(end - out);
+        if (rest > left)
+            break;
+        cursor->offset = 0;
+        cursor->item++;
+    }
+    return (size_t)(end - out);
 }
 
 bool
-body_build(struct body_builder *builder, const struct output_bulk *bulk, bool gzip,
-           struct buffer *out, struct err *err)
+body_zipper_init(struct body_zipper *zipper, struct err *err)
+{
+    zipper->compressor = libdeflate_alloc_compressor(GZIP_LEVEL);
+    if (zipper->compressor == NULL)
+        return err_set(err, ERR_STOP, 0, "cannot allocate a compressor: out of memory");
+    buffer_init(&zipper->plain, BODY_SIZE_MAX);
+    return true;
+}
+
+void
+body_zipper_done(struct body_zipper *zipper)
+{
+    if (zipper->compressor != NULL)
+        libdeflate_free_compressor(zipper->compressor);
+    zipper->compressor = NULL;
+    buffer_done(&zipper->plain);
+}
+
+bool
+body_zip(struct body_zipper *zipper, const struct output_bulk *bulk, struct buffer *out,
+         struct err *err)
 {
     ASSERT(bulk->item_count > 0);
 
-    struct buffer *plain = gzip ? &builder->plain : out;
+    struct body_cursor cursor;
+    size_t plain_size = body_size(bulk);
     buffer_clear(out);
-    buffer_clear(plain);
-    for (size_t i = 0; i < bulk->item_count; i++)
-        append_item(plain, &bulk->items[i], bulk->items[0].index);
-    if (plain->failed)
+    buffer_clear(&zipper->plain);
+    char *plain = buffer_reserve(&zipper->plain, plain_size);
+    if (plain == NULL)
         return err_set(err, ERR_REJECT, 0, "cannot build a bulk of %zu bytes: no memory for it",
-                       bulk->value_bytes);
-    if (!gzip)
-        return true;
+                       plain_size);
+    body_rewind(&cursor, bulk);
+    size_t read_size = body_read(&cursor, plain, plain_size);
+    ASSERT(read_size == plain_size);
 
-    size_t room_size = libdeflate_gzip_compress_bound(builder->compressor, plain->size);
+    size_t room_size = libdeflate_gzip_compress_bound(zipper->compressor, plain_size);
     char *room = buffer_reserve(out, room_size);
     if (room == NULL)
         return err_set(err, ERR_REJECT, 0, "cannot compress a bulk of %zu bytes: no memory for it",
-                       plain->size);
-    out->size +=
-        libdeflate_gzip_compress(builder->compressor, plain->bytes, plain->size, room, room_size);
+                       plain_size);
+    out->size += libdeflate_gzip_compress(zipper->compressor, plain, plain_size, room, room_size);
     return true;
 }

@@ -52,7 +52,8 @@ struct request {
     enum request_state state;
     CURL *easy;
     struct answer *answer;
-    struct buffer body;
+    struct body_cursor plain; /* where the body is read from, */
+    struct buffer packed;     /* or the whole of it, with gzip */
     struct buffer url;
     struct output_bulk *bulk;
     output_bulk_done *done;
@@ -84,7 +85,7 @@ struct output {
     char *custom; /* owned: a person's template; NULL: the built-in one */
     CURLM *multi;
     struct flush flush;
-    struct body_builder builder;
+    struct body_zipper zipper;
     struct curl_slist *headers_plain;
     struct curl_slist *headers_gzip;
     struct request requests[REQUESTS_MAX];
@@ -108,7 +109,7 @@ elasticsearch_close(struct output *output)
             curl_multi_remove_handle(output->multi, request->easy);
         curl_easy_cleanup(request->easy);
         answer_free(request->answer);
-        buffer_done(&request->body);
+        buffer_done(&request->packed);
         buffer_done(&request->url);
     }
     flush_done(&output->flush);
@@ -116,7 +117,7 @@ elasticsearch_close(struct output *output)
     curl_multi_cleanup(output->multi);
     curl_slist_free_all(output->headers_plain);
     curl_slist_free_all(output->headers_gzip);
-    body_builder_done(&output->builder);
+    body_zipper_done(&output->zipper);
     server_done(&output->server);
     free(output->node_series);
     free(output->waiting_since_ms);
@@ -161,7 +162,7 @@ open_parts(struct output *output, struct err *err)
 {
     if (!server_init(&output->server, &output->options->elasticsearch, err))
         return false;
-    if (!body_builder_init(&output->builder, err))
+    if (!body_zipper_init(&output->zipper, err))
         return false;
     if (!template_load(&output->custom, output->options->elasticsearch.template_file, err))
         return false;
@@ -190,7 +191,7 @@ elasticsearch_open(struct output **out, const struct sink_options *options, stru
     for (size_t i = 0; i < REQUESTS_MAX; i++) {
         output->requests[i].magic = REQUEST_MAGIC;
         output->requests[i].output = output;
-        buffer_init(&output->requests[i].body, BODY_SIZE_MAX);
+        buffer_init(&output->requests[i].packed, BODY_SIZE_MAX);
         buffer_init(&output->requests[i].url, 8192);
     }
     output->limit = 2;
@@ -233,6 +234,26 @@ on_answer_bytes(char *bytes, size_t one, size_t size, void *context)
     return request->endless ? 0 : one * size;
 }
 
+static size_t
+on_body_wanted(char *out, size_t one, size_t room, void *context)
+{
+    struct request *request = context;
+    ASSERT(request->magic == REQUEST_MAGIC);
+    return body_read(&request->plain, out, one * room);
+}
+
+/* A kept connection that was closed meanwhile makes curl begin anew. */
+static int
+on_body_rewind(void *context, curl_off_t offset, int origin)
+{
+    struct request *request = context;
+    ASSERT(request->magic == REQUEST_MAGIC);
+    if (offset != 0 || origin != SEEK_SET)
+        return CURL_SEEKFUNC_FAIL;
+    body_rewind(&request->plain, request->bulk);
+    return CURL_SEEKFUNC_OK;
+}
+
 /* Makes the handle ready once; curl keeps connections alive in the multi handle. */
 static bool
 request_open(struct request *request, struct err *err)
@@ -250,6 +271,10 @@ request_open(struct request *request, struct err *err)
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer_bytes);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_body_wanted);
+    curl_easy_setopt(easy, CURLOPT_READDATA, request);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_body_rewind);
+    curl_easy_setopt(easy, CURLOPT_SEEKDATA, request);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->detail);
     request->easy = easy;
     return true;
@@ -276,8 +301,12 @@ request_start(struct request *request, struct err *err)
     curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
     curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER,
                      request->gzip ? output->headers_gzip : output->headers_plain);
-    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
-    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, request->body.bytes);
+    body_rewind(&request->plain, request->bulk);
+    size_t size = request->gzip ? request->packed.size : body_size(request->bulk);
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+    /* NULL: it is asked for, piece by piece. */
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS,
+                     request->gzip ? request->packed.bytes : NULL);
     CURLMcode code = curl_multi_add_handle(output->multi, request->easy);
     if (code != CURLM_OK)
         return err_set(err, ERR_RETRY, 0, "cannot start a request: %s", curl_multi_strerror(code));
@@ -355,7 +384,7 @@ elasticsearch_send(struct output *output, struct output_bulk *bulk, output_bulk_
     if (!request_open(request, &err)) {
         request->unsendable = true;
         fail_items(request, OUTPUT_SERVER_FAULT, &err);
-    } else if (!body_build(&output->builder, bulk, request->gzip, &request->body, &err)) {
+    } else if (request->gzip && !body_zip(&output->zipper, bulk, &request->packed, &err)) {
         /* Halved like one that is too large; a single document is not condemned for our memory. */
         request->unsendable = true;
         fail_items(request, bulk->item_count > 1 ? OUTPUT_TOO_LARGE : OUTPUT_SERVER_FAULT, &err);

@@ -365,7 +365,7 @@ def test_every_class_of_answer_does_to_each_document_what_it_should(kafka, fake,
         fake.scripts[topic] = case.script
         routes.append({"topic": topic, "index": topic, "dead_letter_topic": letters_topic})
     sink = make_sink(kafka.servers, f"group-{routes[0]['topic']}", routes, fake.url,
-                     elasticsearch={"urls": [fake.url], "timeout": f"{TIMEOUT_S}s"})
+                     elasticsearch={"urls": [fake.url], "timeout": f"{TIMEOUT_S}s", "gzip": False})
     with Watch(sink), RssWatch(sink) as rss:
         sink.start()
         sink.wait_metric("tailrace_sink_consumed_records_total", DOCUMENTS * len(CASES), 60)

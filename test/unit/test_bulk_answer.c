@@ -3,6 +3,7 @@
  * believed. */
 #include "test/unit/unit.h"
 
+#include <libdeflate.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -354,25 +355,55 @@ body_has_an_action_and_a_value_line_for_each_item(void **state)
         {.index = "other", .id = "a3", .id_size = 2, .value = "{}", .value_size = 2},
     };
     struct output_bulk bulk = {.items = items, .item_count = 3};
-    struct body_builder builder;
-    struct buffer plain;
+    static const char expected[] = "{\"create\":{\"_id\":\"a1\"}}\n{\"m\":1}\n"
+                                   "{\"create\":{\"_id\":\"a2\"}}\n{}\n"
+                                   "{\"create\":{\"_id\":\"a3\",\"_index\":\"other\"}}\n{}\n";
+    size_t size = sizeof(expected) - 1;
+    assert_int_equal(body_size(&bulk), size);
+    for (size_t room = 1; room <= size + 1; room++) {
+        struct body_cursor cursor;
+        char body[sizeof(expected)] = "";
+        size_t at = 0;
+        body_rewind(&cursor, &bulk);
+        for (size_t got; (got = body_read(&cursor, body + at, room)) > 0; at += got) {
+            assert_true(got <= room);
+            assert_true(at + got <= size);
+        }
+        assert_string_equal(body, expected);
+        assert_int_equal(body_read(&cursor, body, room), 0);
+    }
+}
+
+static void
+zipped_body_unpacks_to_the_plain_one(void **state)
+{
+    (void)state;
+    struct output_item items[] = {
+        {.index = "logs", .id = "a1", .id_size = 2, .value = "{\"m\":1}", .value_size = 7},
+        {.index = "logs", .id = "a2", .id_size = 2, .value = "{}", .value_size = 2},
+    };
+    struct output_bulk bulk = {.items = items, .item_count = 2};
+    struct body_zipper zipper;
     struct buffer packed;
     struct err err;
-    buffer_init(&plain, BODY_SIZE_MAX);
     buffer_init(&packed, BODY_SIZE_MAX);
-    assert_true(body_builder_init(&builder, &err));
-    assert_true(body_build(&builder, &bulk, false, &plain, &err));
-    assert_string_equal(buffer_string(&plain),
-                        "{\"create\":{\"_id\":\"a1\"}}\n{\"m\":1}\n"
-                        "{\"create\":{\"_id\":\"a2\"}}\n{}\n"
-                        "{\"create\":{\"_id\":\"a3\",\"_index\":\"other\"}}\n{}\n");
-    assert_true(body_build(&builder, &bulk, true, &packed, &err));
-    assert_true(packed.size > 10);
-    assert_int_equal((unsigned char)packed.bytes[0], 0x1f);
-    assert_int_equal((unsigned char)packed.bytes[1], 0x8b);
-    buffer_done(&plain);
+    assert_true(body_zipper_init(&zipper, &err));
+    for (int round = 0; round < 2; round++) {
+        char text[256] = "";
+        size_t size;
+        assert_true(body_zip(&zipper, &bulk, &packed, &err));
+        struct libdeflate_decompressor *inflate = libdeflate_alloc_decompressor();
+        assert_non_null(inflate);
+        assert_int_equal(libdeflate_gzip_decompress(inflate, packed.bytes, packed.size, text,
+                                                    sizeof(text) - 1, &size),
+                         LIBDEFLATE_SUCCESS);
+        libdeflate_free_decompressor(inflate);
+        assert_int_equal(size, body_size(&bulk));
+        assert_string_equal(text, "{\"create\":{\"_id\":\"a1\"}}\n{\"m\":1}\n"
+                                  "{\"create\":{\"_id\":\"a2\"}}\n{}\n");
+    }
     buffer_done(&packed);
-    body_builder_done(&builder);
+    body_zipper_done(&zipper);
 }
 
 int
@@ -391,6 +422,7 @@ main(void)
         cmocka_unit_test(values_in_foreign_places_do_not_count),
         cmocka_unit_test(full_queues_are_retried_by_item_and_hopeless_sizes_are_split),
         cmocka_unit_test(body_has_an_action_and_a_value_line_for_each_item),
+        cmocka_unit_test(zipped_body_unpacks_to_the_plain_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
