@@ -592,6 +592,7 @@ start(struct pipeline *pipeline, struct err *err)
         return false;
     if (pipeline->stopping)
         return true; /* it never had the state, so there is nothing to stop in order */
+    check_clock(pipeline); /* before it says that it is ready, and looks at files */
     health_set(pipeline->health, HEALTH_LOCAL, "state", NULL);
     if (!allocate(pipeline, err) || !delivery_init(agent, err) || !held_new(agent, err))
         return false;
@@ -604,7 +605,6 @@ start(struct pipeline *pipeline, struct err *err)
         !link_open(pipeline->link, err))
         return false;
     agent->remotes = remotes_new();
-    check_clock(pipeline); /* before the first look at files */
     return true;
 }
 
