@@ -133,6 +133,51 @@ cleared_tracker_starts_anew(void **state)
     offsets_done(&offsets);
 }
 
+static void
+what_is_skipped_is_stored_when_all_before_it_is_finished(void **state)
+{
+    (void)state;
+    struct offsets offsets;
+    offsets_init(&offsets);
+    offsets_skip(&offsets, 0);
+    assert_int_equal(offsets.stored, -1);
+    uint64_t first = take(&offsets, 10);
+    offsets_skip(&offsets, 40);
+    assert_int_equal(offsets.stored, -1);
+    assert_int_equal(offsets.open, 1);
+    offsets_finish(&offsets, first);
+    assert_int_equal(offsets.stored, 40);
+    offsets_skip(&offsets, 41);
+    assert_int_equal(offsets.stored, 41);
+    assert_int_equal(offsets.open, 0);
+    offsets_done(&offsets);
+}
+
+static void
+oldest_is_the_first_unfinished_record_also_after_growth(void **state)
+{
+    (void)state;
+    struct offsets offsets;
+    int64_t offset = -1;
+    int64_t timestamp_s = -1;
+    offsets_init(&offsets);
+    assert_false(offsets_oldest(&offsets, &offset, &timestamp_s));
+    uint64_t first = take(&offsets, 7);
+    for (int64_t i = 8; i < 5000; i++)
+        offsets_finish(&offsets, take(&offsets, i));
+    uint64_t last = take(&offsets, 5000);
+    assert_true(offsets_oldest(&offsets, &offset, &timestamp_s));
+    assert_int_equal(offset, 7);
+    assert_int_equal(timestamp_s, 7);
+    offsets_finish(&offsets, first);
+    assert_true(offsets_oldest(&offsets, &offset, &timestamp_s));
+    assert_int_equal(offset, 5000);
+    assert_int_equal(timestamp_s, 5000);
+    offsets_finish(&offsets, last);
+    assert_false(offsets_oldest(&offsets, &offset, &timestamp_s));
+    offsets_done(&offsets);
+}
+
 int
 main(void)
 {
@@ -143,6 +188,8 @@ main(void)
         cmocka_unit_test(ring_keeps_its_entries_while_it_grows_and_wraps),
         cmocka_unit_test(one_stuck_record_fills_the_ring_at_its_bound),
         cmocka_unit_test(cleared_tracker_starts_anew),
+        cmocka_unit_test(what_is_skipped_is_stored_when_all_before_it_is_finished),
+        cmocka_unit_test(oldest_is_the_first_unfinished_record_also_after_growth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
