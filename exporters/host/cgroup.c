@@ -197,6 +197,14 @@ forget(struct cgroup *cgroup)
     cgroup->count = 0;
 }
 
+static int
+by_name(const void *a, const void *b)
+{
+    const struct unit *left = a;
+    const struct unit *right = b;
+    return strcmp(left->name, right->name);
+}
+
 /* Units come and go, so they are looked for each time: a folder or two. */
 static void
 find_units(struct cgroup *cgroup, const char *hierarchy)
@@ -214,6 +222,8 @@ find_units(struct cgroup *cgroup, const char *hierarchy)
         free(cgroup->slices[i]);
     }
     cgroup->slice_count = 0;
+    if (cgroup->count > 0)
+        qsort(cgroup->units, cgroup->count, sizeof(*cgroup->units), by_name);
 }
 
 /* ---- the page ---- */

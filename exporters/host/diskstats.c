@@ -13,6 +13,7 @@
 #include "exporters/page.h"
 
 #define DISKS_MAX 100000
+#define SECTOR_SIZE 512 /* of the kernel's books, whatever the disk's is */
 
 enum unit { PLAIN, SECTORS, MILLISECONDS };
 static const struct {
@@ -87,6 +88,17 @@ diskstats_read(struct scan text, struct filter *filter, struct disk_table *table
     return true;
 }
 
+static void
+put_value(struct page *page, uint64_t value, enum unit unit)
+{
+    if (unit == MILLISECONDS)
+        page_fixed(page, value, 3);
+    else if (unit == SECTORS && value > UINT64_MAX / SECTOR_SIZE)
+        page_double(page, (double)value * SECTOR_SIZE);
+    else
+        page_uint(page, unit == SECTORS ? value * SECTOR_SIZE : value);
+}
+
 void
 diskstats_put(const struct disk_table *table, struct page *page)
 {
@@ -102,10 +114,7 @@ diskstats_put(const struct disk_table *table, struct page *page)
                 continue;
             page_begin(page);
             page_label_size(page, "device", row->name.at, row->name.size);
-            if (fields[field].unit == MILLISECONDS)
-                page_fixed(page, row->values[field], 3);
-            else
-                page_uint(page, row->values[field] * (fields[field].unit == SECTORS ? 512 : 1));
+            put_value(page, row->values[field], fields[field].unit);
             any = true;
         }
         if (!any)
