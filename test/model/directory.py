@@ -45,6 +45,7 @@ class Body:
     durable: bool = False                   # the same, in the agent's state on disk
     wanted: bool = True                     # its name matches the globs
     copied: bool = False                    # another inode carries it: content alone tells
+    replaced: bool = False                  # so since an editor wrote it anew
     deleted: bool = False
     size: int = 0                           # bytes written
     shapes: list[int] = field(default_factory=list)     # of its lines
@@ -457,7 +458,7 @@ class Directory:
         os.rename(fresh, self.folder / log)
         self.fragments |= halves
         body.seen = False
-        body.copied = True
+        body.copied = body.replaced = True
         self.excuse_copy(body)
 
     def do_gzip(self, log: str) -> None:
@@ -476,6 +477,8 @@ class Directory:
             body.wanted = False
             if not (body.seen and self.agent_runs):
                 self.excuse_copy(body)
+            if body.replaced and not body.seen:
+                self.excuse_loss(body, "replaced and compressed before a look at it")
 
     def close(self) -> None:
         for body in self.bodies:
