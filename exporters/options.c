@@ -10,10 +10,14 @@
 
 #include "core/http.h"
 #include "exporters/host/lane.h"
+#include "exporters/kafka/kafka.h"
 #include "exporters/probe/probe.h"
 
 #define OPTION_STRUCT struct host_options
 static const struct option host_table[] = {HOST_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct exporter_kafka_options
+static const struct option kafka_table[] = {EXPORTER_KAFKA_OPTIONS(OPTION_ENTRY)};
 #undef OPTION_STRUCT
 #define OPTION_STRUCT struct exporter_probe_options
 static const struct option probe_table[] = {EXPORTER_PROBE_OPTIONS(OPTION_ENTRY)};
@@ -33,6 +37,9 @@ static const struct option log_table[] = {LOG_OPTIONS(OPTION_ENTRY)};
 static const struct option_section sections[] = {
     {"host", OPTION_SHAPE_MAPPING, TABLE(host_table), offsetof(struct exporter_options, host), 0, 0,
      SIZE_MAX, "This host, read at each scrape."},
+    {"kafka", OPTION_SHAPE_OPTIONAL, TABLE(kafka_table), offsetof(struct exporter_options, kafka),
+     offsetof(struct exporter_options, has_kafka), 0, SIZE_MAX,
+     "A Kafka cluster: topics, consumer groups and their lag. Named at all, it is read."},
     {"probes", OPTION_SHAPE_SEQUENCE, TABLE(probe_table), offsetof(struct exporter_options, probes),
      offsetof(struct exporter_options, probe_count), sizeof(struct exporter_probe_options),
      offsetof(struct exporter_probe_options, place),
@@ -55,5 +62,5 @@ exporter_options_check(const struct options *loaded, struct err *err)
     const struct exporter_options *options = options_root(loaded);
     if (!host_lane_check(&options->host, err) || !http_check_listen(options->http.listen, err))
         return options_locate(loaded, err);
-    return probe_check(options, err);
+    return kafka_check(options, err) && probe_check(options, err);
 }

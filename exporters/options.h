@@ -8,6 +8,9 @@
 #include "exporters/host/host.h"
 #include "exporters/options.def"
 
+struct exporter_kafka_options {
+    EXPORTER_KAFKA_OPTIONS(OPTION_MEMBER)
+};
 struct exporter_probe_options {
     struct option_place place;
     EXPORTER_PROBE_OPTIONS(OPTION_MEMBER)
@@ -24,6 +27,8 @@ struct exporter_log_options {
 
 struct exporter_options {
     struct host_options host;
+    bool has_kafka;
+    struct exporter_kafka_options kafka;
     struct exporter_probe_options *probes;
     size_t probe_count;
     struct exporter_page_options page;

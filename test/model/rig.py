@@ -60,11 +60,14 @@ class Rig:
     def end_of(self, place: TopicPartition) -> int:
         """A broker that was frozen for long is answered by a connection that is being made."""
         deadline = time.monotonic() + 60
+        why = None
         while time.monotonic() < deadline:
-            with contextlib.suppress(KafkaException):
+            try:
                 return self.consumer.get_watermark_offsets(place, timeout=5)[1]
+            except KafkaException as error:
+                why = error
             time.sleep(0.1)
-        raise AssertionError("the embedded broker does not tell its offsets")
+        raise AssertionError(f"the embedded broker does not tell its offsets: {why}")
 
     def take_rest(self) -> list[tuple[str, dict[str, Any]]]:
         """Up to the ends of now."""

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* history.c: see history.h. */
+#include "exporters/kafka/history.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/assert.h"
+
+#define FINE_POINTS (HISTORY_POINTS / 2) /* of which none is dropped */
+
+/* Room for one more: of the older half every second one goes, but never the first. */
+static void
+thin(struct history *history)
+{
+    uint32_t kept = 1;
+    for (uint32_t i = 1; i < history->count; i++)
+        if (i >= history->count - FINE_POINTS || i % 2 == 0)
+            history->points[kept++] = history->points[i];
+    history->count = kept;
+}
+
+void
+history_add(struct history *history, int64_t offset, int64_t at_ms)
+{
+    struct history_point *last = history->count > 0 ? &history->points[history->count - 1] : NULL;
+    if (last != NULL && (offset < last->offset || at_ms < last->at_ms)) {
+        history->count = 0;
+        last = NULL;
+    }
+    /* Of a time in which nothing came its begin and its end are enough. */
+    bool flat = history->count >= 2 && last->offset == offset && last[-1].offset == offset;
+    if (flat || (last != NULL && last->at_ms == at_ms)) {
+        *last = (struct history_point){offset, at_ms};
+        return;
+    }
+    if (history->count == HISTORY_POINTS)
+        thin(history);
+    ASSERT(history->count < HISTORY_POINTS);
+    history->points[history->count++] = (struct history_point){offset, at_ms};
+}
+
+void
+history_add_before(struct history *history, int64_t offset, int64_t at_ms)
+{
+    if (history->count == HISTORY_POINTS ||
+        (history->count > 0 &&
+         (history->points[0].offset < offset || history->points[0].at_ms <= at_ms)))
+        return;
+    memmove(history->points + 1, history->points, history->count * sizeof(history->points[0]));
+    history->points[0] = (struct history_point){offset, at_ms};
+    history->count++;
+}
+
+enum history_method
+history_when(const struct history *history, int64_t offset, int64_t *at_ms)
+{
+    if (history->count < 2)
+        return HISTORY_NONE;
+    const struct history_point *first = &history->points[0];
+    const struct history_point *last = &history->points[history->count - 1];
+    if (offset >= last->offset)
+        return HISTORY_NONE;
+    enum history_method method = HISTORY_INTERPOLATED;
+    const struct history_point *left = first;
+    const struct history_point *right = last;
+    if (offset < first->offset) {
+        method = HISTORY_EXTRAPOLATED;
+    } else {
+        while (left[1].offset <= offset)
+            left++;
+        right = left + 1;
+    }
+    if (right->offset == left->offset)
+        return HISTORY_NONE; /* nothing came in all that time */
+    double each_ms = (double)(right->at_ms - left->at_ms) / (double)(right->offset - left->offset);
+    *at_ms = left->at_ms + (int64_t)((double)(offset - left->offset) * each_ms);
+    return method;
+}
+
+double
+history_rate(const struct history *history, int64_t now_ms, int64_t window_ms)
+{
+    if (history->count < 2)
+        return -1;
+    const struct history_point *last = &history->points[history->count - 1];
+    const struct history_point *from = last - 1;
+    while (from > history->points && from->at_ms > now_ms - window_ms)
+        from--;
+    if (last->at_ms <= from->at_ms)
+        return -1;
+    return (double)(last->offset - from->offset) * 1000.0 / (double)(last->at_ms - from->at_ms);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kafka.h: the collector of one Kafka cluster: topics, consumer groups, lag. One client, without a
+ * subscription and without a group of its own; it writes nothing. It needs Describe on the cluster,
+ * the topics and the groups, and DescribeConfigs on the topics. */
+#ifndef EXPORTERS_KAFKA_KAFKA_H
+#define EXPORTERS_KAFKA_KAFKA_H
+
+#include "core/err.h"
+#include "exporters/remote.h"
+
+extern const struct remote_class kafka_remote;
+
+/* What the table of options cannot say. */
+bool kafka_check(const struct exporter_options *options, struct err *err) MUST_CHECK;
+
+#endif
