@@ -23,6 +23,7 @@
 #include "sinks/counters.h"
 #include "sinks/flow.h"
 #include "sinks/letters.h"
+#include "sinks/receipts/ticks.h"
 #include "sinks/status.h"
 
 #define TURN_WAIT_MAX_MS 250 /* also the worst delay of a wake-up that librdkafka did not send */
@@ -114,6 +115,8 @@ lost(void *context, const struct partition *partition, uint64_t records)
     struct pipeline *pipeline = context;
     struct route *route = &pipeline->routes[partition->route];
     route->lost += records;
+    ticks_lost(pipeline->ticks, partition->route, partition->id, partition->expected,
+               partition->expected + (int64_t)records);
     log_error("%llu records of %s [%d] are lost: Kafka's retention deleted them before they were "
               "consumed; give the topic more retention or the sink more time",
               (unsigned long long)records, route->topic, partition->id);
@@ -238,6 +241,15 @@ retain(struct pipeline *pipeline, size_t i, uint64_t now_ms)
 }
 
 static void
+tell_receipts(struct pipeline *pipeline)
+{
+    char text[320];
+    ticks_publish(pipeline->ticks, text, sizeof(text));
+    if (text[0] != '\0')
+        log_warn("%s", text);
+}
+
+static void
 housekeep(struct pipeline *pipeline, uint64_t now_ms)
 {
     if (now_ms - pipeline->stored_ms >= STORE_INTERVAL_MS) {
@@ -252,6 +264,7 @@ housekeep(struct pipeline *pipeline, uint64_t now_ms)
     bulks_grow(pipeline, now_ms);
     tell_health(pipeline);
     tell_note(pipeline);
+    tell_receipts(pipeline);
     bool retained = pipeline->server_fault.active;
     for (size_t i = 0; i < pipeline->route_count && !retained; i++)
         retained = retain(pipeline, i, now_ms); /* one at a time: it holds the loop */
@@ -387,6 +400,9 @@ pipeline_run(struct pipeline *pipeline, struct err *err)
         return false;
     if (!consumer_subscribe(pipeline->consumer, err))
         return false;
+    if (!pipeline->settings.once &&
+        !ticks_new(&pipeline->ticks, pipeline->settings.options, pipeline->settings.metrics, err))
+        return false;
     (void)sd_notify(0, "READY=1");
     uint64_t looked_ms = clock_monotonic_ms();
     pipeline->polled_ms = looked_ms;
@@ -467,6 +483,7 @@ pipeline_free(struct pipeline *pipeline)
     if (pipeline == NULL)
         return;
     pipeline->stopping = true;
+    ticks_free(pipeline->ticks);
     dead_letters_free(pipeline->letters);
     pipeline->class->close(pipeline->output);
     bulks_free(pipeline);

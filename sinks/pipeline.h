@@ -20,6 +20,7 @@
 
 struct ask;
 struct health;
+struct ticks;
 
 /* Shares of a stop, which is over within 15 s: up to 4 s that the loop is held when the signal
  * comes, what is under way, its commit, leaving the group, 2 s for the libraries. */
@@ -66,6 +67,7 @@ struct pipeline {
     struct output *output;
     struct consumer *consumer;
     struct dead_letters *letters;
+    struct ticks *ticks; /* NULL: no receipts are read */
     struct document_pool pool;
     struct route *routes;
     struct route_series *series;

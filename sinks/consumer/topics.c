@@ -203,5 +203,8 @@ consumer_check(struct consumer *consumer, struct buffer *report)
         problems += kafka_check_topic(consumer->client, route->topic, report) ? 0 : 1;
         problems += kafka_check_topic(consumer->client, letters, report) ? 0 : 1;
     }
+    const char *receipts = consumer->options->receipts.topic;
+    if (receipts[0] != '\0')
+        problems += kafka_check_topic(consumer->client, receipts, report) ? 0 : 1;
     return problems;
 }

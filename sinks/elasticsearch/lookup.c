@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <yajl/yajl_tree.h>
 
 #include "core/buffer.h"
@@ -17,6 +18,8 @@
 #define HITS_MAX 10000
 #define BODY_MAX ((size_t)LOOKUP_IDS_MAX * (EVENT_ID_SIZE + 4) + 1024)
 #define ANSWER_MAX ((size_t)8 * 1024 * 1024)
+#define TRIES 12 /* a busy server may need more than the 5 s of one question */
+#define TRY_PAUSE_SECONDS 1
 #define PATH_MAX_SIZE 640 /* an index name has at most 255 bytes */
 
 struct lookup {
@@ -59,8 +62,15 @@ post(struct lookup *lookup, const char *index, const char *what, const char *bod
     int size = snprintf(path, sizeof(path), "/%s/%s", index, what);
     if (size < 0 || (size_t)size >= sizeof(path))
         return err_set(err, ERR_CONFIG, 0, "the index name '%.100s…' is too long", index);
-    buffer_clear(&lookup->answer);
-    return server_request(&lookup->server, "POST", path, body, &lookup->answer, status, err);
+    for (int tries = 1;; tries++) {
+        buffer_clear(&lookup->answer);
+        if (server_request(&lookup->server, "POST", path, body, &lookup->answer, status, err))
+            return true;
+        if (tries == TRIES)
+            return false;
+        struct timespec pause = {.tv_sec = TRY_PAUSE_SECONDS};
+        (void)nanosleep(&pause, NULL);
+    }
 }
 
 static bool

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* waiting.c: see waiting.h. */
+#include "sinks/receipts/waiting.h"
+
+#include <stdlib.h>
+
+#include "core/assert.h"
+
+struct marks *
+marks_new(int32_t count)
+{
+    ASSERT(count > 0);
+
+    struct marks *marks = calloc(1, sizeof(*marks) + (size_t)count * sizeof(marks->ends[0]));
+    if (marks == NULL)
+        return NULL;
+    marks->references = 1;
+    marks->count = count;
+    return marks;
+}
+
+void
+marks_let_go(struct marks *marks)
+{
+    if (marks != NULL && --marks->references == 0)
+        free(marks);
+}
+
+static void
+forget(struct waiting *waiting, struct waiting_receipt *receipt)
+{
+    HASH_DEL(waiting->table, receipt);
+    marks_let_go(receipt->marks);
+    free(receipt);
+}
+
+void
+waiting_done(struct waiting *waiting)
+{
+    for (struct waiting_receipt *at = waiting->table, *next; at != NULL; at = next) {
+        next = at->hh.next;
+        forget(waiting, at);
+    }
+}
+
+size_t
+waiting_count(const struct waiting *waiting)
+{
+    return HASH_COUNT(waiting->table);
+}
+
+static uint64_t
+key_of(const struct receipt *receipt)
+{
+    uint64_t parts[] = {receipt->generation.birth_seconds, receipt->generation.random,
+                        receipt->from};
+    return XXH3_64bits(parts, sizeof(parts));
+}
+
+bool
+waiting_add(struct waiting *waiting, const struct receipt *receipt,
+            const struct waiting_place *place, struct marks *marks)
+{
+    ASSERT(receipt->placed || marks != NULL);
+
+    uint64_t key = key_of(receipt);
+    struct waiting_receipt *it = NULL;
+    HASH_FIND(hh, waiting->table, &key, sizeof(key), it);
+    if (it != NULL && it->to >= receipt->to)
+        return true;
+    if (it == NULL) {
+        it = calloc(1, sizeof(*it));
+        if (it == NULL)
+            return false;
+        it->key = key;
+        HASH_ADD(hh, waiting->table, key, sizeof(it->key), it);
+        if (!HASH_ADDED(hh, it)) {
+            free(it);
+            return false;
+        }
+        /* A longer one comes later: the first place is the one to begin at again. */
+        it->control_partition = place->control_partition;
+        it->control_offset = place->control_offset;
+    }
+    marks_let_go(it->marks);
+    it->marks = receipt->placed ? NULL : marks;
+    if (it->marks != NULL)
+        marks->references++;
+    it->to = receipt->to;
+    it->events = receipt->events;
+    it->route = place->route;
+    it->partition = receipt->partition;
+    it->first = receipt->first;
+    it->last = receipt->last;
+    it->time_ms = place->time_ms;
+    return true;
+}
+
+void
+waiting_note_lost(struct waiting *waiting, const struct lost_records *lost)
+{
+    waiting->lost[waiting->lost_count++ % WAITING_LOST_MAX] = *lost;
+}
+
+static bool
+is_lost(const struct waiting *waiting, const struct waiting_receipt *receipt)
+{
+    size_t count = waiting->lost_count < WAITING_LOST_MAX ? waiting->lost_count : WAITING_LOST_MAX;
+    for (size_t i = 0; i < count && receipt->marks == NULL; i++) {
+        const struct lost_records *lost = &waiting->lost[i];
+        if (lost->route == receipt->route && lost->partition == receipt->partition &&
+            lost->first <= receipt->last && lost->end > receipt->first)
+            return true;
+    }
+    return receipt->lost;
+}
+
+static bool
+is_accounted(const struct waiting_receipt *receipt, waiting_committed *committed,
+             const void *context)
+{
+    if (receipt->lost)
+        return false;
+    if (receipt->marks == NULL)
+        return committed(context, receipt->route, receipt->partition) > receipt->last;
+    for (int32_t i = 0; i < receipt->marks->count; i++)
+        if (receipt->marks->ends[i] > 0 &&
+            committed(context, receipt->route, i) < receipt->marks->ends[i])
+            return false;
+    return true;
+}
+
+void
+waiting_tick(struct waiting *waiting, waiting_committed *committed, const void *context,
+             int64_t now_ms, int64_t grace_ms, struct waiting_sums *sums)
+{
+    for (struct waiting_receipt *at = waiting->table, *next; at != NULL; at = next) {
+        next = at->hh.next;
+        at->lost = is_lost(waiting, at);
+        if (is_accounted(at, committed, context)) {
+            sums->accounted++;
+            forget(waiting, at);
+        } else if (now_ms - at->time_ms > WAITING_KEPT_MS) {
+            sums->given_up++;
+            sums->given_up_events += at->events;
+            forget(waiting, at);
+        } else if (now_ms - at->time_ms > grace_ms) {
+            sums->unaccounted[at->route] += at->events;
+        }
+    }
+}
+
+int64_t
+waiting_done_to(const struct waiting *waiting, int32_t control_partition, int64_t next)
+{
+    for (const struct waiting_receipt *at = waiting->table; at != NULL; at = at->hh.next)
+        if (at->control_partition == control_partition && at->control_offset < next)
+            next = at->control_offset;
+    return next;
+}
