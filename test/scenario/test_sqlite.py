@@ -104,7 +104,8 @@ def test_a_damaged_file_is_left_alone_and_the_sink_goes_on_in_a_new_one_when_it_
     produce(broker, 0, 500)
     sink.once()
     database = sqlite3.connect(path)
-    page = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'events'").fetchone()[0]
+    query = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'"
+    page = database.execute(query).fetchone()[0]
     size = database.execute("PRAGMA page_size").fetchone()[0]
     database.close()
     with open(path, "r+b") as file:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* faults.c: a library for LD_PRELOAD that makes calls of the program under test fail. Only calls
- * whose return address lies in the program itself are touched: those of librdkafka, which aborts
- * when malloc fails, and of other libraries go through. Works under ASan, too (LD_PRELOAD=
- * libfaults.so:libasan.so): the real function is the next one in order.
+ * whose return address lies in the program itself, or in a library that FAULTS_IN names, are
+ * touched: those of librdkafka, which aborts when malloc fails, go through. Works under ASan, too
+ * (LD_PRELOAD=libfaults.so:libasan.so): the real function is the next one in order.
+ *     FAULTS_IN      beginnings of libraries' file names: libsqlite3,libcurl
  *     FAULTS         malloc,read,write,sync,rename,open,truncate,stat,folder: any of them
  *     FAULTS_AT      the nth of these calls fails, and no other
  *     FAULTS_CHANCE  or each with this chance in a million, by FAULTS_SEED
@@ -28,6 +29,7 @@
 #include <unistd.h>
 
 #define SHORT (-1) /* no error: half of what was asked for */
+#define OBJECTS_MAX 8
 
 enum kind {
     KIND_MALLOC,
@@ -63,23 +65,44 @@ static struct {
     uint64_t seed;
     int error; /* 0: one that suits */
     int log, clock;
-    uintptr_t from, to; /* the program's text */
+    struct {
+        uintptr_t from, to;
+    } texts[OBJECTS_MAX]; /* the program's, then the libraries' */
+    size_t text_count;
 } faults = {.log = -1, .clock = -1};
 static atomic_ulong calls;
 
+/* The first object is the program; of the others those whose names begin with one of `names`. */
+static bool
+is_wanted(const char *path, const char *names)
+{
+    if (faults.text_count == 0)
+        return true;
+    const char *file = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
+    while (names != NULL && *names != '\0') {
+        size_t size = strcspn(names, ",");
+        if (size > 0 && strncmp(file, names, size) == 0)
+            return true;
+        names += size + (names[size] == ',' ? 1 : 0);
+    }
+    return false;
+}
+
 static int
-find_text(struct dl_phdr_info *info, size_t size, void *context)
+find_text(struct dl_phdr_info *info, size_t size, void *names)
 {
     (void)size;
-    (void)context;
+    if (faults.text_count == OBJECTS_MAX || !is_wanted(info->dlpi_name, names))
+        return 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         if (part->p_type == PT_LOAD && (part->p_flags & PF_X) != 0) {
-            faults.from = info->dlpi_addr + part->p_vaddr;
-            faults.to = faults.from + part->p_memsz;
+            faults.texts[faults.text_count].from = info->dlpi_addr + part->p_vaddr;
+            faults.texts[faults.text_count].to = info->dlpi_addr + part->p_vaddr + part->p_memsz;
         }
     }
-    return 1; /* the first object is the program */
+    faults.text_count++;
+    return 0;
 }
 
 static unsigned long
@@ -108,7 +131,7 @@ begin(void)
 {
     const char *wanted = getenv("FAULTS");
     const char *log = getenv("FAULTS_LOG");
-    (void)dl_iterate_phdr(find_text, NULL);
+    (void)dl_iterate_phdr(find_text, getenv("FAULTS_IN"));
     faults.at = number_of("FAULTS_AT");
     faults.chance = number_of("FAULTS_CHANCE");
     faults.seed = number_of("FAULTS_SEED");
@@ -124,11 +147,11 @@ begin(void)
 }
 
 static void
-note(const char *what, unsigned long number, int error, uintptr_t where)
+note(const char *what, unsigned long number, int error, size_t object, uintptr_t where)
 {
     char line[160];
-    int size = snprintf(line, sizeof(line), "%s %lu error %d at %lx\n", what, number, error,
-                        (unsigned long)where);
+    int size = snprintf(line, sizeof(line), "%s %lu error %d at %lx of object %zu\n", what, number,
+                        error, (unsigned long)where, object);
     if (faults.log >= 0 && size > 0)
         (void)!syscall(SYS_write, faults.log, line, (size_t)size);
 }
@@ -136,7 +159,7 @@ note(const char *what, unsigned long number, int error, uintptr_t where)
 __attribute__((destructor)) static void
 end(void)
 {
-    note("calls", atomic_load(&calls), 0, 0);
+    note("calls", atomic_load(&calls), 0, 0, 0);
 }
 
 static uint64_t
@@ -152,7 +175,11 @@ static int
 fault(enum kind kind, const void *caller)
 {
     uintptr_t address = (uintptr_t)caller;
-    if (!faults.wanted[kind] || address < faults.from || address >= faults.to)
+    size_t text = 0;
+    while (text < faults.text_count &&
+           (address < faults.texts[text].from || address >= faults.texts[text].to))
+        text++;
+    if (!faults.wanted[kind] || text == faults.text_count)
         return 0;
     unsigned long number = atomic_fetch_add(&calls, 1) + 1;
     uint64_t dice = mix(faults.seed * 1000003 + number);
@@ -166,7 +193,7 @@ fault(enum kind kind, const void *caller)
                     : kinds[kind].errors[(dice >> 32) % (unsigned)(suiting == 0 ? 1 : suiting)];
     if (error == SHORT && kind != KIND_READ && kind != KIND_WRITE)
         error = EIO;
-    note(kinds[kind].name, number, error, address - faults.from);
+    note(kinds[kind].name, number, error, text, address - faults.texts[text].from);
     return error;
 }
 
@@ -271,6 +298,53 @@ pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
     NEXT(pwrite)
     return may_transfer(KIND_WRITE, fd, &size, CALLER) ? next(fd, bytes, size, offset) : -1;
+}
+
+/* The names that libraries built for large files call. */
+ssize_t
+pread64(int fd, void *out, size_t size, off64_t offset)
+{
+    NEXT(pread64)
+    return may_transfer(KIND_READ, fd, &size, CALLER) ? next(fd, out, size, offset) : -1;
+}
+
+ssize_t
+pwrite64(int fd, const void *bytes, size_t size, off64_t offset)
+{
+    NEXT(pwrite64)
+    return may_transfer(KIND_WRITE, fd, &size, CALLER) ? next(fd, bytes, size, offset) : -1;
+}
+
+int
+ftruncate64(int fd, off64_t size)
+{
+    NEXT(ftruncate64)
+    return fails(KIND_TRUNCATE, CALLER) ? -1 : next(fd, size);
+}
+
+int
+stat64(const char *path, struct stat64 *out)
+{
+    NEXT(stat64)
+    return fails(KIND_STAT, CALLER) ? -1 : next(path, out);
+}
+
+int
+fstat64(int fd, struct stat64 *out)
+{
+    NEXT(fstat64)
+    return fails(KIND_STAT, CALLER) ? -1 : next(fd, out);
+}
+
+int
+open64(const char *path, int flags, ...)
+{
+    NEXT(open64)
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    return fails(KIND_OPEN, CALLER) ? -1 : next(path, flags, mode);
 }
 
 int

@@ -2,45 +2,14 @@
 """Each call that can fail does, one at a time: the agent ends with a word or goes on, and after a
 run without faults every line arrived under one id."""
 
-import os
 import random
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from torture import IO, Broker, World, check_all, numbers, rounds
-
-SAMPLES = int(os.environ.get("TAILRACE_TORTURE_SAMPLES", "8"))
-ROUNDS = int(os.environ.get("TAILRACE_TORTURE_ROUNDS", "3"))
-
+from torture import IO, ROUNDS, SAMPLES, World, check_all, check_end, numbers, rounds
 
 AT_ONCE = 4     # most of the time is waiting
-
-
-@pytest.fixture
-def seed():
-    value = int(os.environ.get("TAILRACE_SEED") or random.SystemRandom().randrange(1 << 31))
-    print(f"seed {value}")
-    return value
-
-
-@pytest.fixture
-def folder():
-    path = Path(tempfile.mkdtemp(prefix="tailrace-torture-",
-                                 dir=os.environ.get("TAILRACE_TEST_DIR")))
-    yield path
-    if not os.environ.get("TAILRACE_TORTURE_KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def broker(folder):
-    found = Broker(folder / "broker")
-    yield found
-    found.end()
 
 
 @pytest.mark.parametrize("faults", ["malloc", IO], ids=["malloc", "io"])
@@ -53,7 +22,7 @@ def test_the_nth_call_fails_at_a_first_start(folder, broker, seed, faults):
     def fail(number):
         world = World(folder / f"first{number}", broker, f"first{number}")
         world.write()
-        world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
+        check_end(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
         done = world.once()
         assert done.code == 0, f"after {faults} {number}, seed {seed}: {done.text}"
 
@@ -72,7 +41,7 @@ def test_the_nth_call_fails_in_a_long_life(folder, broker, seed, faults):
         total = world.once(faults, AT=10**9).calls
         for number in numbers(total, SAMPLES, random.Random(seed))[index::AT_ONCE]:
             world.write()
-            world.check(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
+            check_end(world.once(faults, AT=number, SEED=seed), f"{faults} {number}, seed {seed}")
         done = world.once()
         assert done.code == 0, f"seed {seed}: {done.text}"
 

@@ -23,6 +23,8 @@ from wait import wait_for  # noqa: E402
 TOPIC = "torture"
 PARTITIONS = 16     # the embedded broker holds 5 MB of each
 RUN_SECONDS = 60
+SAMPLES = int(os.environ.get("TAILRACE_TORTURE_SAMPLES", "8"))
+ROUNDS = int(os.environ.get("TAILRACE_TORTURE_ROUNDS", "3"))
 IO = "read,write,sync,rename,open,truncate,stat,folder"
 
 
@@ -81,6 +83,47 @@ class Result:
         self.code, self.text, self.faults, self.calls = code, text, faults, calls
 
 
+def environment(**faults: Any) -> dict[str, str]:
+    """Of a process whose calls fail; without faults that of any other. `_` stands for FAULTS."""
+    preload = str(library())
+    runtime = os.environ.get("TAILRACE_SANITIZER")      # libasan.so, for a build with it
+    found = clean_environment() | {f"FAULTS{'' if key == '_' else '_' + key}": str(value)
+                                   for key, value in faults.items()}
+    if runtime:
+        preload += f":{runtime}"
+        # Whole stacks: leaks.supp names what is deep in them.
+        found["ASAN_OPTIONS"] = "verify_asan_link_order=0:exitcode=99:fast_unwind_on_malloc=0"
+        found["UBSAN_OPTIONS"] = "exitcode=99"
+        found["LSAN_OPTIONS"] = f"suppressions={HERE / 'leaks.supp'}:print_suppressions=0"
+    return found | {"LD_PRELOAD": preload} if faults else found
+
+
+def once(program: str, config: Path, log: Path, faults: str, **more: Any) -> Result:
+    """`PROGRAM once` to its end, with failing calls or none."""
+    log.unlink(missing_ok=True)
+    found = environment(_=faults, LOG=log, **more) if faults else environment()
+    process = subprocess.Popen([str(binary(program)), "once", "-c", str(config)],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, env=found)
+    try:
+        text = process.communicate(timeout=RUN_SECONDS)[1].decode("utf-8", "replace")
+        code: int | None = process.returncode
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        text = process.communicate()[1].decode("utf-8", "replace")
+        code = None
+    return Result(code, text, *read_log(log))
+
+
+def check_end(result: Result, what: str) -> None:
+    """It ended by itself, in order, and if it gave up, it said why."""
+    about = f"{what}: {result.faults}; it said:\n{result.text[-3000:]}"
+    assert result.code is not None, f"it hung: {about}"
+    assert result.code in (0, 1, 2), f"it ended with {result.code}: {about}"
+    said = [line for line in result.text.splitlines() if " INFO " not in line]
+    assert result.code == 0 or said, f"exit {result.code} without a word: {about}"
+
+
 class World:
     """A folder of logs and an agent for them."""
 
@@ -108,51 +151,14 @@ class World:
             generate(path, lines, self.sequence, self.label, self.sequence)
             self.sequence += lines
 
-    def environment(self, **faults: Any) -> dict[str, str]:
-        preload = str(library())
-        runtime = os.environ.get("TAILRACE_SANITIZER")      # libasan.so, for a build with it
-        environment = clean_environment() | {f"FAULTS{'_' + key if key else ''}": str(value)
-                                             for key, value in faults.items()}
-        if runtime:
-            preload += f":{runtime}"
-            # Whole stacks: leaks.supp names what is deep in them.
-            environment["ASAN_OPTIONS"] = \
-                "verify_asan_link_order=0:exitcode=99:fast_unwind_on_malloc=0"
-            environment["UBSAN_OPTIONS"] = "exitcode=99"
-            environment["LSAN_OPTIONS"] = f"suppressions={HERE / 'leaks.supp'}:print_suppressions=0"
-        return environment | {"LD_PRELOAD": preload} if faults else environment
-
     def once(self, faults: str = "", **more: Any) -> Result:
-        log = self.folder / "faults"
-        log.unlink(missing_ok=True)
-        environment = self.environment()
-        if faults:
-            environment = self.environment(**{"": faults, "LOG": log}, **more)
-        process = subprocess.Popen([str(binary("tailrace-agent")), "once", "-c", str(self.config)],
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, env=environment)
-        try:
-            text = process.communicate(timeout=RUN_SECONDS)[1].decode("utf-8", "replace")
-            code: int | None = process.returncode
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)
-            text = process.communicate()[1].decode("utf-8", "replace")
-            code = None
-        return Result(code, text, *read_log(log))
-
-    def check(self, result: Result, what: str) -> None:
-        """It ended by itself, in order, and if it gave up, it said why."""
-        about = f"{what}: {result.faults}; it said:\n{result.text[-3000:]}"
-        assert result.code is not None, f"it hung: {about}"
-        assert result.code in (0, 1, 2), f"it ended with {result.code}: {about}"
-        said = [line for line in result.text.splitlines() if " INFO " not in line]
-        assert result.code == 0 or said, f"exit {result.code} without a word: {about}"
+        return once("tailrace-agent", self.config, self.folder / "faults", faults, **more)
 
     def start(self, **faults: Any) -> subprocess.Popen:
         return subprocess.Popen([str(binary("tailrace-agent")), "run", "-c", str(self.config)],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=open(self.folder / "agent.log", "ab"),
-                                env=self.environment(**faults))
+                                env=environment(**faults))
 
 
 def read_log(path: Path) -> tuple[list[str], int]:
@@ -181,8 +187,8 @@ def rounds(world: World, count: int, faults: str, per_million: int, seed: int) -
     """The agent runs and dies, its calls failing now and then, while files are written."""
     chance = random.Random(seed)
     for number in range(count):
-        process = world.start(**{"": faults, "CHANCE": per_million, "SEED": seed + number,
-                                 "LOG": world.folder / f"faults.{number}"})
+        process = world.start(_=faults, CHANCE=per_million, SEED=seed + number,
+                              LOG=world.folder / f"faults.{number}")
         for _ in range(chance.randint(2, 5)):
             world.write(chance.randint(1, 60))
             time.sleep(chance.random() / 2)
