@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from directory import Directory
 from embedded import EmbeddedBroker, read_topic
 from programs import Agent, binary, clean_environment
-from torture import library
+from torture import library, write_clock
 
 PARTITIONS = 4
 SETTLE_SECONDS = 13     # the agent looks at its folders at least every 10 s
@@ -217,7 +217,7 @@ class Run:
 
     def set_clock(self, error: int) -> None:
         self.clock_error = error
-        self.agent.clock_path.write_text(f"{error:<16}")
+        write_clock(self.agent.clock_path, error)
 
     def do_midnight(self) -> None:
         """In less than a second."""

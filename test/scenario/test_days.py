@@ -21,7 +21,7 @@ from inputs import append, generate  # noqa: E402
 from oracle import Tally, expected_numbered  # noqa: E402
 from servers import Index   # noqa: E402
 from test_rotate import forget, indices     # noqa: E402
-from torture import library     # noqa: E402
+from torture import library, write_clock    # noqa: E402
 from wait import wait_for   # noqa: E402
 
 PARTITIONS = 8
@@ -39,7 +39,7 @@ class Clock:
 
     def set(self, error):
         self.error = error
-        self.path.write_text(f"{error:<16}")
+        write_clock(self.path, error)
 
     def advance(self, seconds):
         self.set(self.error + seconds)
