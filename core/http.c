@@ -21,8 +21,8 @@
 #include "core/health.h"
 #include "core/metrics.h"
 
-#define HTTP_TIMEOUT_S 30 /* a connection that does nothing for so long is closed */
-#define HTTP_BACKLOG 64
+#define HTTP_TIMEOUT_S 30  /* a connection that does nothing for so long is closed */
+#define HTTP_BACKLOG 1024  /* connections that wait to be accepted: a thousand scrapes at once */
 #define GZIP_SIZE_MIN 1024 /* below, the header costs more than it saves */
 #define HTTP_MAGIC 0x74687470U
 
@@ -209,6 +209,17 @@ compress_body(struct buffer *body)
     return true;
 }
 
+/* Whether more than half of the places are taken. */
+static bool
+is_crowded(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *own =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_DAEMON);
+    const union MHD_DaemonInfo *all =
+        own == NULL ? NULL : MHD_get_daemon_info(own->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return all != NULL && all->num_connections > HTTP_CONNECTIONS_MAX / 2;
+}
+
 static enum MHD_Result
 send_response(const struct http_request *request, struct http_response *response)
 {
@@ -233,6 +244,8 @@ send_response(const struct http_request *request, struct http_response *response
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
     (void)MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
+    if (is_crowded(connection)) /* kept connections must not keep others out */
+        (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONNECTION, "close");
     if (packed)
         (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
     if (response->status == MHD_HTTP_METHOD_NOT_ALLOWED)

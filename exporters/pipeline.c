@@ -34,6 +34,7 @@
 #define PROGRAM "tailrace-exporter"
 #define TURN_MS 1000
 #define STUCK_AFTER_MS 60000
+#define LINE_MAX_SIZE 1024     /* an error and the names in front of it */
 #define NAMES_MAX (64U * 1024) /* of options that want a restart, for the log */
 
 enum { EXPORTER_METRICS(METRIC_SYMBOL) EXPORTER_METRIC_COUNT };
@@ -220,11 +221,14 @@ log_targets(struct pipeline *pipeline, bool *failing)
         if (!state.refreshed || failing[i] == !state.success)
             continue;
         failing[i] = !state.success;
-        if (failing[i])
-            log_warn("%s %s: %s; tried again at each interval", state.collector, state.target,
-                     state.error);
-        else
-            log_info("%s %s: answers again", state.collector, state.target);
+        char text[LINE_MAX_SIZE];
+        int size = failing[i] ? snprintf(text, sizeof(text), "%s %s: %s; tried again and again",
+                                         state.collector, state.target, state.error)
+                              : snprintf(text, sizeof(text), "%s %s: answers again",
+                                         state.collector, state.target);
+        /* The target's name as the site: what repeats is held back for each by itself. */
+        if (size > 0)
+            log_text(failing[i] ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, state.target, text);
     }
 }
 

@@ -304,6 +304,16 @@ class Sink(Program):
         return self.metric("tailrace_sink_consumed_records_total")
 
 
+class Exporter(Program):
+    name = "tailrace-exporter"
+
+    def scrape(self, query: str = "", headers: dict[str, str] | None = None,
+               timeout: float = 20) -> Metrics:
+        status, _, body = get(self.port, f"/metrics{query}", headers, timeout)
+        assert status == 200, f"/metrics{query} answers {status}: {body[:300]!r}{self.tail()}"
+        return Metrics(body.decode())
+
+
 def clean_environment() -> dict[str, str]:
     """Without what would win over the configuration files."""
     return {key: value for key, value in os.environ.items()
