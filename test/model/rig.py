@@ -202,12 +202,8 @@ class Run:
 
     def dead(self, clean: bool) -> None:
         self.directory.agent_runs = False
-        self.note(self.rig.take_rest() if not self.away() else [])
+        self.note(self.rig.take_rest() if not self.rig.broker.frozen else [])
         self.directory.excuse_at_death(clean)
-
-    def away(self) -> bool:
-        text = Path(f"/proc/{self.rig.broker.process.pid}/stat").read_text()
-        return text.rsplit(")", 1)[1].split()[0] == "T"
 
     def do_away(self) -> None:
         self.rig.broker.freeze()

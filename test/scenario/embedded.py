@@ -18,6 +18,7 @@ class EmbeddedBroker:
             command += ["--topic", topic]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.servers = self.process.stdout.readline().strip()
+        self.frozen = False
 
     def __enter__(self) -> "EmbeddedBroker":
         return self
@@ -28,9 +29,11 @@ class EmbeddedBroker:
     def freeze(self) -> None:
         """Nothing is acknowledged."""
         self.process.send_signal(signal.SIGSTOP)
+        self.frozen = True      # its state in /proc follows a moment later
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+        self.frozen = False
 
     def end(self) -> None:
         self.thaw()
