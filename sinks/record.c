@@ -28,6 +28,7 @@ struct survey {
     size_t field;       /* time field whose value comes next, or TIME_FIELD_NONE */
     size_t field_found; /* best one with a value that is a time */
     int64_t field_ms;
+    bool memory_short; /* nothing was found out */
 };
 
 bool
@@ -304,8 +305,10 @@ survey_value(struct survey *survey, const char *value, size_t size)
     *survey =
         (struct survey){.is_empty = true, .field = TIME_FIELD_NONE, .field_found = TIME_FIELD_NONE};
     yajl_handle parser = yajl_alloc(&survey_callbacks, NULL, survey);
-    if (parser == NULL)
+    if (parser == NULL) {
+        survey->memory_short = true;
         return false;
+    }
     bool parsed = yajl_parse(parser, (const unsigned char *)value, size) == yajl_status_ok &&
                   yajl_complete_parse(parser) == yajl_status_ok;
     yajl_free(parser);
@@ -353,9 +356,11 @@ record_convert(struct buffer *out, const char *value, size_t value_size, int64_t
         timestamp_ms = clock_wall_ms();
     if (value_size == 0)
         value = "";
-    struct survey survey;
+    struct survey survey = {0};
     bool utf8 = is_utf8(value, value_size);
-    if (!utf8 || !survey_value(&survey, value, value_size)) {
+    bool object = utf8 && survey_value(&survey, value, value_size);
+    out->failed |= survey.memory_short;
+    if (!object) {
         append_unparsed(out, value, value_size, timestamp_ms, utf8);
         return false;
     }

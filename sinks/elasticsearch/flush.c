@@ -87,9 +87,10 @@ flush_start(struct flush *flush, struct err *err)
     buffer_format(&flush->url, "%s/%s" FLUSH_PATH, flush->server->nodes.items[flush->node].url,
                   buffer_string(&flush->names));
     buffer_clear(&flush->names);
-    if (flush->url.failed)
+    /* Refused, it would leave the address of the last flush. */
+    if (flush->url.failed ||
+        curl_easy_setopt(flush->easy, CURLOPT_URL, buffer_string(&flush->url)) != CURLE_OK)
         return err_set(err, ERR_RETRY, 0, "cannot flush: out of memory");
-    curl_easy_setopt(flush->easy, CURLOPT_URL, buffer_string(&flush->url));
     CURLMcode code = curl_multi_add_handle(flush->multi, flush->easy);
     if (code != CURLM_OK)
         return err_set(err, ERR_RETRY, 0, "cannot flush: %s", curl_multi_strerror(code));

@@ -204,7 +204,12 @@ ask_node(const struct server *server, CURL *easy, const char *method, const char
          const char *body, struct buffer *answer, char *detail)
 {
     buffer_clear(answer);
-    curl_easy_setopt(easy, CURLOPT_URL, url);
+    /* Those that are copied need memory; refused, they would leave those of the last request. */
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_URL, url);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    if (code != CURLE_OK)
+        return code;
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)SERVER_ASK_TIMEOUT_MS);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, server->headers);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_ask_bytes);
@@ -212,7 +217,6 @@ ask_node(const struct server *server, CURL *easy, const char *method, const char
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
     if (body != NULL)
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
     return curl_easy_perform(easy);
 }
 

@@ -335,12 +335,15 @@ item_insert(struct output *output, struct output_item *item, int64_t time_ms,
     char time[CLOCK_TEXT_SIZE];
     clock_format_utc(time_ms, time);
     sqlite3_stmt *event = output->statements[STATEMENT_EVENT];
-    (void)sqlite3_bind_int64(event, 1, number);
-    (void)sqlite3_bind_text(event, 2, item->id, (int)item->id_size, SQLITE_STATIC);
-    (void)sqlite3_bind_text(event, 3, item->index, -1, SQLITE_STATIC);
-    (void)sqlite3_bind_text(event, 4, time, CLOCK_TEXT_SIZE, SQLITE_STATIC);
-    (void)sqlite3_bind_text(event, 5, now, CLOCK_TEXT_SIZE, SQLITE_STATIC);
-    (void)sqlite3_bind_text64(event, 6, item->value, item->value_size, SQLITE_STATIC, SQLITE_UTF8);
+    int refused =
+        sqlite3_bind_int64(event, 1, number) |
+        sqlite3_bind_text(event, 2, item->id, (int)item->id_size, SQLITE_STATIC) |
+        sqlite3_bind_text(event, 3, item->index, -1, SQLITE_STATIC) |
+        sqlite3_bind_text(event, 4, time, CLOCK_TEXT_SIZE, SQLITE_STATIC) |
+        sqlite3_bind_text(event, 5, now, CLOCK_TEXT_SIZE, SQLITE_STATIC) |
+        sqlite3_bind_text64(event, 6, item->value, item->value_size, SQLITE_STATIC, SQLITE_UTF8);
+    if (refused != SQLITE_OK)
+        return fail(output, SQLITE_ERROR, "write to", err);
     if (!run(output, STATEMENT_EVENT, err))
         return false;
     if (sqlite3_changes(output->db) == 0) {
@@ -354,8 +357,10 @@ item_insert(struct output *output, struct output_item *item, int64_t time_ms,
     if (message->size == 0)
         return true;
     sqlite3_stmt *words = output->statements[STATEMENT_MESSAGE];
-    (void)sqlite3_bind_int64(words, 1, number);
-    (void)sqlite3_bind_text64(words, 2, message->bytes, message->size, SQLITE_STATIC, SQLITE_UTF8);
+    if ((sqlite3_bind_int64(words, 1, number) |
+         sqlite3_bind_text64(words, 2, message->bytes, message->size, SQLITE_STATIC,
+                             SQLITE_UTF8)) != SQLITE_OK)
+        return fail(output, SQLITE_ERROR, "write to", err);
     return run(output, STATEMENT_MESSAGE, err);
 }
 

@@ -36,11 +36,15 @@ delete_row(sqlite3_stmt *const statements[], struct fields *fields, int64_t numb
 {
     const char *reason;
     struct buffer *message = &fields->texts[FIELD_MESSAGE];
-    if (fields_read(fields, value, size, &reason) && message->size > 0) {
-        (void)sqlite3_bind_int64(statements[STATEMENT_WORDS], 1, number);
-        (void)sqlite3_bind_text64(statements[STATEMENT_WORDS], 2, message->bytes, message->size,
-                                  SQLITE_STATIC, SQLITE_UTF8);
-        if (!run(statements[STATEMENT_WORDS]))
+    bool object = fields_read(fields, value, size, &reason);
+    if (!object && reason == NULL)
+        return false; /* out of memory: its words must not stay */
+    if (object && message->size > 0) {
+        sqlite3_stmt *words = statements[STATEMENT_WORDS];
+        if (sqlite3_bind_int64(words, 1, number) != SQLITE_OK ||
+            sqlite3_bind_text64(words, 2, message->bytes, message->size, SQLITE_STATIC,
+                                SQLITE_UTF8) != SQLITE_OK ||
+            !run(words))
             return false;
     }
     (void)sqlite3_bind_int64(statements[STATEMENT_ROW], 1, number);

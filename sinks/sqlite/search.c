@@ -215,8 +215,12 @@ search(sqlite3 *db, const char *path, const struct request *request, struct buff
         return database_fail(db, code, "search", path, err);
 
     if (query->size > 0)
-        (void)sqlite3_bind_text64(statement, 1, query->bytes, query->size, SQLITE_STATIC,
-                                  SQLITE_UTF8);
+        code = sqlite3_bind_text64(statement, 1, query->bytes, query->size, SQLITE_STATIC,
+                                   SQLITE_UTF8);
+    if (code != SQLITE_OK) {
+        sqlite3_finalize(statement);
+        return database_fail(db, code, "search", path, err);
+    }
     (void)sqlite3_bind_int64(statement, 2, number);
     if (!request->count)
         (void)sqlite3_bind_int64(statement, 3, request->limit);
