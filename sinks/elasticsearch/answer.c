@@ -38,6 +38,8 @@ enum place {
     PLACE_STATUS,
     PLACE_TYPE,
     PLACE_REASON,
+    PLACE_CAUSE, /* the error's caused_by */
+    PLACE_CAUSE_REASON,
     PLACE_FAILURE_STORE,
 };
 
@@ -49,11 +51,13 @@ struct answer {
     size_t depth;
     bool in_items;
     bool in_error;    /* inside an item's or the request's error object */
+    bool in_cause;    /* and there inside what caused it */
     enum place place; /* what the value that comes next is */
     int status;
     bool in_failure_store; /* the data stream's, of servers since 8.19 */
     char type[128];
     char reason[ANSWER_REASON_MAX];
+    char cause[ANSWER_REASON_MAX];
     struct buffer reasons;  /* texts, each with its '\0' */
     size_t *reason_offsets; /* per item: 1 + offset into reasons, 0 for none */
     size_t reason_capacity;
@@ -103,9 +107,10 @@ forget_item(struct answer *answer)
     answer->in_failure_store = false;
     answer->type[0] = '\0';
     answer->reason[0] = '\0';
+    answer->cause[0] = '\0';
 }
 
-/* "type: reason", or what there is of it. */
+/* "type: reason: cause", or what there is of it: "failed to parse" alone helps nobody. */
 static void
 keep_reason(struct answer *answer, size_t index)
 {
@@ -113,6 +118,10 @@ keep_reason(struct answer *answer, size_t index)
     buffer_text(&answer->reasons, answer->type);
     buffer_text(&answer->reasons, answer->type[0] != '\0' && answer->reason[0] != '\0' ? ": " : "");
     buffer_text(&answer->reasons, answer->reason);
+    if (answer->cause[0] != '\0' && strstr(answer->reason, answer->cause) == NULL) {
+        buffer_text(&answer->reasons, ": ");
+        buffer_text(&answer->reasons, answer->cause);
+    }
     buffer_append(&answer->reasons, "", 1);
     if (!answer->reasons.failed)
         answer->reason_offsets[index] = start + 1;
@@ -187,6 +196,8 @@ on_string(void *context, const unsigned char *text, size_t size)
         copy_text(answer->type, sizeof(answer->type), text, size);
     else if (answer->place == PLACE_REASON || answer->place == PLACE_ERROR)
         copy_text(answer->reason, sizeof(answer->reason), text, size);
+    else if (answer->place == PLACE_CAUSE_REASON)
+        copy_text(answer->cause, sizeof(answer->cause), text, size);
     else if (answer->place == PLACE_FAILURE_STORE && answer->depth == DEPTH_RESULT)
         answer->in_failure_store = is_key(text, size, "used");
     return on_scalar(context);
@@ -199,6 +210,7 @@ on_start_map(void *context)
     answer->quiet = 0;
     if (answer->place == PLACE_ERROR)
         answer->in_error = true;
+    answer->in_cause = answer->in_error && answer->place == PLACE_CAUSE;
     answer->place = PLACE_OTHER;
     return ++answer->depth <= ANSWER_DEPTH_MAX;
 }
@@ -261,6 +273,11 @@ on_map_key(void *context, const unsigned char *text, size_t size)
             answer->place = PLACE_TYPE;
         else if (is_key(text, size, "reason"))
             answer->place = PLACE_REASON;
+        else if (is_key(text, size, "caused_by"))
+            answer->place = PLACE_CAUSE;
+    } else if (answer->in_cause && answer->depth == keys_depth + 2 &&
+               is_key(text, size, "reason")) {
+        answer->place = PLACE_CAUSE_REASON;
     }
     return 1;
 }
@@ -301,6 +318,7 @@ answer_begin(struct answer *answer, struct output_item *items, size_t item_count
     answer->depth = 0;
     answer->in_items = false;
     answer->in_error = false;
+    answer->in_cause = false;
     answer->place = PLACE_OTHER;
     answer->head_size = 0;
     answer->after_item = false;

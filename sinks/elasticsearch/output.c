@@ -35,7 +35,7 @@
 #define CHECK_ANSWER_MAX (1024U * 1024)
 #define BULK_PATH                                                                                  \
     "/_bulk?filter_path=took,errors,error,status,items.*.status,items.*.failure_store,"            \
-    "items.*.error.type,items.*.error.reason"
+    "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 
 enum request_state {
     REQUEST_FREE,
@@ -292,11 +292,11 @@ request_start(struct request *request, struct err *err)
     buffer_clear(&request->url);
     buffer_format(&request->url, "%s/%s" BULK_PATH, node->url, request->bulk->items[0].index);
     const char *url = buffer_string(&request->url);
-    if (request->url.failed ||
+    /* An address that is refused would leave that of the last bulk, of another index perhaps. */
+    if (request->url.failed || curl_easy_setopt(request->easy, CURLOPT_URL, url) != CURLE_OK ||
         !answer_begin(request->answer, request->bulk->items, request->bulk->item_count))
         return err_set(err, ERR_RETRY, ENOMEM, "cannot prepare a request: out of memory");
 
-    curl_easy_setopt(request->easy, CURLOPT_URL, url);
     curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, output->timeout_ms);
     curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
     curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER,

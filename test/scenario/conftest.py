@@ -121,6 +121,14 @@ def product(stack, search):
 
 
 @pytest.fixture
+def two_products(product):
+    """The same and a second one beside it."""
+    second = Index.fresh(product.url, "beside")
+    yield product, second
+    drop(second)
+
+
+@pytest.fixture
 def two_indices(opensearch):
     found = [Index.fresh(opensearch, label) for label in ("left", "right")]
     yield found

@@ -9,19 +9,23 @@ import pytest
 
 from identity import Watch
 from oracle import Tally, digest
+from products import LONG, PRODUCTS, url_of
 from servers import Index, event_key, event_value
 from stack import http
 from wait import stays, wait_for
 
 
-@pytest.fixture(scope="module")
-def tight(stack):
-    """An OpenSearch that takes bodies of 1 MB at most and queues one write at most."""
-    url = stack.start("opensearch", settings={
-        "http.max_content_length": "1mb", "thread_pool.write.queue_size": 1,
-        "node.processors": 1})
-    yield url
-    stack.start("opensearch", settings={})
+# What each product refuses is asked by test_index_refusals.py as well.
+@pytest.fixture(scope="module", params=PRODUCTS if LONG else PRODUCTS[:1])
+def search(request):
+    return request.param
+
+
+@pytest.fixture
+def tight(stack, search):
+    """A server that takes bodies of 1 MB at most and queues one write at most."""
+    return url_of(stack, search, {"http.max_content_length": "1mb",
+                                  "thread_pool.write.queue_size": 1, "node.processors": 1})
 
 
 def events(count, padding="", first=0):
@@ -46,14 +50,14 @@ def headers(message):
     return {name: value.decode("utf-8", "replace") for name, value in message.headers() or []}
 
 
-def test_a_mapping_error_goes_to_the_dead_letters_with_its_reason(kafka, index, make_sink):
+def test_a_mapping_error_goes_to_the_dead_letters_with_its_reason(kafka, product, make_sink):
     topic = kafka.topic("mapping", 1, dead_letters=True)
-    index.create({"properties": {"amount": {"type": "long"}, "message": {"type": "text"}}})
+    product.create({"properties": {"amount": {"type": "long"}, "message": {"type": "text"}}})
     good = events(50)
     bad_key, bad = event_key(1000), event_value("the amount is no number", amount="many")
     kafka.produce(topic, good[:25] + [(bad_key, bad)] + good[25:])
-    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
-                     index.url)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": product.name}],
+                     product.url)
     with Watch(sink):
         sink.start()
         sink.wait_metric("tailrace_sink_finished_records_total", 1, outcome="dead_lettered")
@@ -61,7 +65,7 @@ def test_a_mapping_error_goes_to_the_dead_letters_with_its_reason(kafka, index, 
         assert sink.finished("indexed") == 50
         assert sink.finished("dead_lettered") == 1
     sink.stop()
-    Tally(expected(good), key, index.name).add_all(index.documents()).check()
+    Tally(expected(good), key, product.name).add_all(product.documents()).check()
     letters = list(kafka.records(f"{topic}.dlq"))
     assert len(letters) == 1, "one document was refused, one dead letter is due"
     letter = letters[0]
@@ -75,12 +79,12 @@ def test_a_mapping_error_goes_to_the_dead_letters_with_its_reason(kafka, index, 
     assert topic in text and "25" in text, f"origin (topic and offset) is missing: {found}"
 
 
-def test_a_repeated_id_is_a_duplicate(kafka, index, make_sink):
+def test_a_repeated_id_is_a_duplicate(kafka, product, make_sink):
     topic = kafka.topic("repeat", 1, dead_letters=True)
     records = events(100)
     kafka.produce(topic, records + records[:30])
-    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
-                     index.url)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": product.name}],
+                     product.url)
     with Watch(sink):
         sink.start()
         sink.wait_metric("tailrace_sink_consumed_records_total", 130)
@@ -88,12 +92,12 @@ def test_a_repeated_id_is_a_duplicate(kafka, index, make_sink):
         assert sink.finished("indexed") == 100
         assert sink.finished("duplicate") == 30
     sink.stop()
-    Tally(expected(records), key, index.name).add_all(index.documents()).check()
+    Tally(expected(records), key, product.name).add_all(product.documents()).check()
 
 
 @pytest.mark.parametrize("block", ["index.blocks.write", "index.blocks.read_only_allow_delete"])
-def test_a_blocked_index_pauses_its_route_alone(kafka, two_indices, make_sink, block):
-    left, right = two_indices
+def test_a_blocked_index_pauses_its_route_alone(kafka, two_products, make_sink, block):
+    left, right = two_products
     topics = [kafka.topic(label, 2, dead_letters=True) for label in ("blocked", "open")]
     left.create()
     right.create()
@@ -127,21 +131,37 @@ def test_a_blocked_index_pauses_its_route_alone(kafka, two_indices, make_sink, b
     assert kafka.total(f"{topics[0]}.dlq") == 0
 
 
-def test_a_document_that_only_fits_without_strict_mapping_is_a_dead_letter(kafka, index,
+def test_a_document_that_only_fits_without_strict_mapping_is_a_dead_letter(kafka, product,
                                                                          make_sink):
     topic = kafka.topic("strict", 1, dead_letters=True)
-    index.create({"dynamic": "strict", "properties": {
+    product.create({"dynamic": "strict", "properties": {
         "@timestamp": {"type": "date"}, "message": {"type": "text"}}})
     kafka.produce(topic, events(10) + [(event_key(50), event_value("new field", surprise=1))])
-    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
-                     index.url)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": product.name}],
+                     product.url)
     sink.start()
     sink.wait_metric("tailrace_sink_finished_records_total", 1, outcome="dead_lettered")
     kafka.wait_committed(f"group-{topic}", topic)
     sink.stop()
-    assert index.count() == 10
+    assert product.count() == 10
     letters = list(kafka.records(f"{topic}.dlq"))
     assert len(letters) == 1 and "strict" in headers(letters[0])["tailrace.reason"]
+
+
+def test_large_dead_letters_are_not_refused_together(stack, kafka, product, make_sink):
+    topic = kafka.topic("letters", 1)
+    stack.create_topic(kafka.name, f"{topic}.dlq", 1, {"max.message.bytes": 200_000})
+    product.create({"properties": {"amount": {"type": "long"}, "message": {"type": "text"}}})
+    bad = [(event_key(number), event_value(os.urandom(40_000).hex(), amount="many"))
+           for number in range(20)]
+    kafka.produce(topic, bad)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": product.name}],
+                     product.url)
+    sink.start()
+    sink.wait_metric("tailrace_sink_finished_records_total", 20, outcome="dead_lettered")
+    sink.stop()
+    letters = list(kafka.records(f"{topic}.dlq"))
+    assert [each.value() for each in letters] == [value for _, value in bad], "each as it was"
 
 
 def test_a_body_that_is_too_large_is_halved(kafka, tight, make_sink):
@@ -212,19 +232,3 @@ def test_a_full_write_queue_means_the_same_items_again(kafka, tight, make_sink):
     Tally(expected(records), key, index.name).add_all(index.documents()).check()
     index.drop()
     noise.drop()
-
-
-def test_large_dead_letters_are_not_refused_together(stack, kafka, index, make_sink):
-    topic = kafka.topic("letters", 1)
-    stack.create_topic(kafka.name, f"{topic}.dlq", 1, {"max.message.bytes": 200_000})
-    index.create({"properties": {"amount": {"type": "long"}, "message": {"type": "text"}}})
-    bad = [(event_key(number), event_value(os.urandom(40_000).hex(), amount="many"))
-           for number in range(20)]
-    kafka.produce(topic, bad)
-    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": index.name}],
-                     index.url)
-    sink.start()
-    sink.wait_metric("tailrace_sink_finished_records_total", 20, outcome="dead_lettered")
-    sink.stop()
-    letters = list(kafka.records(f"{topic}.dlq"))
-    assert [each.value() for each in letters] == [value for _, value in bad], "each as it was"

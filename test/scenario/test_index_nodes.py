@@ -132,7 +132,7 @@ def test_a_connection_that_was_closed_when_it_is_used_again_is_no_fault(kafka, f
     sent = records(0, 1000)
     kafka.produce(topic, sent)
     sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": topic}],
-                     fake.url, **options([fake.url]))
+                     fake.url, **options([fake.url], gzip=False))
     with Watch(sink):
         sink.start()
         kafka.wait_committed(f"group-{topic}", topic)

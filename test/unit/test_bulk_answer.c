@@ -308,7 +308,7 @@ values_in_foreign_places_do_not_count(void **state)
     read_text(&reading, 2, 200, text, sizeof(text) - 1, 3);
     assert_true(reading.believed);
     assert_int_equal(reading.items[0].outcome, OUTPUT_INDEXED);
-    assert_string_equal(reading.items[1].reason, "mapper_parsing_exception: outer");
+    assert_string_equal(reading.items[1].reason, "mapper_parsing_exception: outer: inner");
     answer_free(reading.answer);
 }
 
