@@ -9,25 +9,28 @@ By hand, with the Python of the test environment:
 One agent ships two sets of logs, each rotated in four ways (rotate.py says which, and under which
 conditions), to two topics on three brokers; two sinks of one group put one topic into a fixed
 index, the other one into `rotate: daily`. Agent, sinks, brokers and index are killed at the same
-time, each kind by a thread of its own, one of a kind at once; every sixth time a program or server
-is ended by SIGTERM instead, which is not counted as a kill.
+time by a thread each, one broker at once; every sixth time a program or server is ended by SIGTERM
+instead, which is not counted as a kill.
 
 Every line must be in its index exactly once, under the id that it has on the topic; the dead-letter
-topics empty; nothing counted as lost by any life of any program. What fails leaves its folder:
+topics empty; nothing counted as lost by any life of any program; `tailrace-sink audit` must count
+the same. What fails leaves its folder:
 configurations, logs, state, topic.tsv (each record's place) and report.txt; servers keep topic and
 index. The same seed gives the same kills; their moments depend on the machine.
 """
 
 import argparse
+import json
 import random
 import shutil
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -52,7 +55,7 @@ BUSY = {"agent": "tailrace_agent_events_total", "sink": "tailrace_sink_finished_
 BUSY_SECONDS = 60       # then it is killed all the same: servers may be away, others have its work
 LOST = ("tailrace_agent_lost_bytes_total", "tailrace_sink_lost_records_total",
         "tailrace_sink_offset_gaps_total")
-AHEAD = 0.25            # by which one kind of kills may be ahead of the slowest: all overlap
+AHEAD = 0.25            # by which one killer may be ahead of the slowest: all overlap
 FLUSH_AT = "8mb"        # else a server that is killed again and again replays for minutes
 HELD_BYTES = 64         # acknowledged and on disk: then rotation may do anything with a file
 
@@ -93,7 +96,7 @@ class Surely(Writer):
 
 
 class Killer(threading.Thread):
-    """Kills one kind of victim, one after the other, until it has done so often enough."""
+    """Kills one victim, or one broker after the other, until it has done so often enough."""
 
     def __init__(self, run: "CrashRun", kind: str, times: int, strike):
         super().__init__(daemon=True, name=f"kill {kind}")
@@ -144,7 +147,6 @@ class Counted:
 class CrashRun:
     def __init__(self, stack: Stack, plan: Plan, folder: Path, say=print):
         self.stack, self.plan, self.folder, self.say = stack, plan, folder, say
-        self.day = datetime.now(timezone.utc).date()
         self.kafka_name = KAFKA[plan.kafka]
         stack.start(self.kafka_name)
         url = stack.start(plan.search, settings={})
@@ -152,27 +154,28 @@ class CrashRun:
         self.indices = {route: Index.fresh(url, f"crash-{route}") for route in ROUTES}
         self.topics = {route: self.kafka.topic(f"crash-{route}", dead_letters=True)
                        for route in ROUTES}
+        self.receipts = self.kafka.topic("crash-receipts")
         self.logs = folder / "logs"
         self.agent = Agent(folder, self.kafka.servers, self.topics["a"], [
             {"name": route, "topic": self.topics[route], "exclude": ["*.gz"], "paths": [
                 f"{self.logs}/{route}-{log}.log{'' if log == 'out' else '*'}" for log in LOGS]}
-            for route in ROUTES])
+            for route in ROUTES], receipts={"topic": self.receipts, "interval": "5s"})
         self.group = f"group-{self.topics['a']}"
         routes = [{"topic": self.topics[route], "index": self.indices[route].name,
                    "rotate": rotate} for route, rotate in ROUTES.items()]
         # Small bulks: a life of some seconds must see answers on a busy machine, too.
         self.sinks = [Sink(folder, self.kafka.servers, self.group, routes, url, label=label,
-                           bulk={"interval": "200ms", "size": "128KiB"})
+                           bulk={"interval": "200ms", "size": "128KiB"},
+                           receipts={"topic": self.receipts})
                       for label in ("sink1", "sink2")]
         self.over = threading.Event()
         self.writer = Surely(self, self.logs, plan.seed, plan.rate,
                              [f"{route}-{log}" for route in ROUTES for log in LOGS], plan.life)
         self.reader = TopicReader(self.kafka, self.topics, self.writer.expected, folder)
         self.killers = [
-            Killer(self, "agent", plan.agent, lambda chance, by_term: self.strike_program(
-                self.agent, "agent", chance, by_term)),
-            Killer(self, "sink", plan.sink, lambda chance, by_term: self.strike_program(
-                chance.choice(self.sinks), "sink", chance, by_term)),
+            Killer(self, "agent", plan.agent, partial(self.strike_program, self.agent, "agent")),
+            *(Killer(self, sink.label, (plan.sink + number) // 2, partial(
+                self.strike_program, sink, "sink")) for number, sink in enumerate(self.sinks)),
             Killer(self, "broker", plan.broker, lambda chance, by_term: self.strike_server(
                 self.kafka_name, chance.randint(1, 3), chance, by_term)),
             Killer(self, "index", plan.index, lambda chance, by_term: self.strike_server(
@@ -206,8 +209,8 @@ class CrashRun:
             for each in programs:
                 each.end()
         for index in self.indices.values():
-            index.drop()
-            Index(index.url, f"{index.name}-{self.day:%Y.%m.%d}").drop()    # the alias' day
+            for each in index.ask("GET", f"/_cat/indices/{index.name}*?format=json"):
+                Index(index.url, each["index"]).drop()      # a route's name may be an alias
 
     def follow(self) -> None:
         """While it is killed: says how far it is, and ends at once when something is wrong."""
@@ -324,8 +327,6 @@ class CrashRun:
                 if key[0].startswith(f"{route}-")}
 
     def check(self) -> None:
-        assert datetime.now(timezone.utc).date() == self.day, \
-            "midnight passed (UTC): rotate: daily promises once a day for lines without a time"
         indexed, wrong = {}, []
         for route, index in self.indices.items():
             tally = self.reader.tallies[route]
@@ -342,7 +343,24 @@ class CrashRun:
         assert not wrong, f"{len(wrong)} ids differ: {wrong[:8]}"
         lost = {name: self.counted.sum(name) for name in LOST if self.counted.sum(name)}
         assert not lost, f"counted as lost, though nothing is: {lost}"
+        self.audit()
         self.summary(indexed)
+
+    def audit(self) -> None:
+        """`tailrace-sink audit` must say the same: of each life so many events, all indexed."""
+        written = Counter(id.split(".")[1] for tally in self.reader.tallies.values()
+                          for id in tally.ids.values())
+        done = self.sinks[0].run_verb("audit", "--since", "1d", "--json", seconds=300)
+        (self.folder / "audit.json").write_text(done.stdout)
+        lives = [json.loads(line) for line in done.stdout.splitlines()]
+        counted = {life["generation"]: life["indexed"] for life in lives if life["indexed"]}
+        differ = {id: (written[id], counted.get(id, 0)) for id in written | counted
+                  if written[id] != counted.get(id, 0)}
+        assert not differ, f"audit counts other lines, generation: (oracle, audit): {differ}"
+        trouble = [life for life in lives if not life["fine"] or life["waiting"]]
+        assert done.returncode == 0 and not trouble, \
+            f"audit, exit code {done.returncode}: {trouble[:4]} {done.stderr}"
+        self.say(f"audit says the same: {len(lives)} lives, {sum(counted.values())} events")
 
     def summary(self, indexed: dict[str, Tally]) -> None:
         records = sum(each.records for each in self.reader.tallies.values())
