@@ -44,6 +44,7 @@ struct receipt {
     char *message;       /* owned: key and value; NULL while it is open */
     uint32_t key_size, value_size;
     bool flying;
+    bool counted; /* in the size of the state's snapshot */
 };
 
 /* With room for the topic's name; freed by free(). NULL when memory is short. */

@@ -347,8 +347,7 @@ append_record(struct state *state, struct buffer *out, enum state_record type,
         journal_append(out, (uint16_t)type, payload->bytes, (uint32_t)payload->size);
     if (out->failed)
         state->rewrite = true;
-    if (type == RECORD_GENERATION || type == RECORD_INPUT || type == RECORD_PARTS ||
-        type == RECORD_RECEIPT)
+    if (type == RECORD_GENERATION || type == RECORD_INPUT || type == RECORD_PARTS)
         state->live_size += payload->size + JOURNAL_HEADER_SIZE;
     buffer_done(payload);
     if (out == &state->pending)
@@ -388,6 +387,13 @@ append_receipt(struct state *state, struct buffer *out, const struct generation 
     buffer_init(&payload, JOURNAL_RECORD_MAX);
     put_id(&payload, generation);
     receipt_put(&payload, generation);
+    /* A snapshot has one for each life that owes some, however often it was put. */
+    struct receipt *newest =
+        generation->receipt != NULL ? generation->receipt : generation->receipt_sent;
+    if (newest != NULL && (out == &state->snapshot || !newest->counted)) {
+        state->live_size += payload.size + JOURNAL_HEADER_SIZE;
+        newest->counted = true;
+    }
     append_record(state, out, RECORD_RECEIPT, &payload);
 }
 

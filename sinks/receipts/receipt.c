@@ -9,6 +9,8 @@
 #define VERSION 1
 /* A path of 4096 bytes, escaped, and as much again: nobody writes more. */
 #define VALUE_SIZE_MAX ((size_t)64 * 1024)
+/* yajl frees a tree by recursion: a depth that any path with brackets in it cannot reach. */
+#define BRACKETS_MAX 5000
 #define NAME(name) ((const char *[]){"receipt", (name), NULL})
 
 static const char *
@@ -70,11 +72,20 @@ read_tree(struct receipt *receipt, yajl_val tree)
            read_place(receipt, tree);
 }
 
+static bool
+is_shallow(const char *text, size_t size)
+{
+    size_t brackets = 0;
+    for (size_t i = 0; i < size; i++)
+        brackets += text[i] == '[' || text[i] == '{';
+    return brackets <= BRACKETS_MAX;
+}
+
 bool
 receipt_read(struct receipt *out, const void *value, size_t size)
 {
     *out = (struct receipt){0};
-    if (value == NULL || size > VALUE_SIZE_MAX)
+    if (value == NULL || size > VALUE_SIZE_MAX || !is_shallow(value, size))
         return false;
     char *text = malloc(size + 1);
     if (text == NULL)

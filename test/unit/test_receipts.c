@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_receipts.c: agent/receipt.c and receipts.c: receipts of a life follow each other without a
+ * gap, whatever is acknowledged, refused or killed; without Kafka: answers are made up, and what
+ * would be sent is looked at where it waits. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "test/unit/unit.h"
+
+#include "agent/delivery.h"
+#include "agent/receipts.h"
+#include "agent/state.h"
+#include "agent/topics.h"
+
+struct world {
+    struct agent agent;
+    char folder[64];
+    struct agent_options options;
+    struct input input;
+    struct file file;
+};
+
+static void
+hush(struct agent *agent, enum log_level level, const char *site, const char *text)
+{
+    (void)agent;
+    (void)level;
+    (void)site;
+    (void)text;
+}
+
+static void
+ignore(struct agent *agent)
+{
+    (void)agent;
+}
+
+static void
+open_world(struct world *world)
+{
+    struct agent *agent = &world->agent;
+    struct state_report report;
+    struct err err;
+    *agent = (struct agent){.options = &world->options,
+                            .say = hush,
+                            .wake = ignore,
+                            .rediscover = ignore,
+                            .inputs = &world->input};
+    assert_true(metrics_new(&agent->metrics, agent_metric_families, METRIC_COUNT, &err));
+    assert_true(state_open(&agent->state, world->folder, &agent->catalog, &report, &err));
+    assert_true(slab_pool_new(&agent->pool, 10 * 1000 * 1000, 1000000, &err));
+    assert_true(delivery_init(agent, &err));
+    world->input = (struct input){.name = world->folder};
+    world->input.topic = topic_get(agent, "events", &err);
+    buffer_init(&world->input.before_path, 1024);
+    buffer_text(&world->input.before_path, "\",\"host.name\":\"h\",\"log.file.path\":");
+    assert_true(receipts_new(agent, &err));
+    if (agent->catalog.first == NULL) {
+        struct generation *made = generation_new(&agent->catalog, world->folder, "/a.log");
+        made->part_size = 900000;
+        state_put_generation(agent->state, made);
+    }
+    world->file = (struct file){
+        .input = &world->input, .generation = agent->catalog.first, .path = world->folder};
+}
+
+/* As kill -9 would: what is not on disk is gone. */
+static void
+close_world(struct world *world)
+{
+    struct agent *agent = &world->agent;
+    receipts_free(agent);
+    delivery_done(agent);
+    slab_pool_free(agent->pool);
+    state_free(agent->state);
+    catalog_done(&agent->catalog);
+    metrics_free(agent->metrics);
+    buffer_done(&world->input.before_path);
+}
+
+static int
+setup(void **context)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    (void)snprintf(world->folder, sizeof(world->folder), "/tmp/test_receipts.XXXXXX");
+    assert_non_null(mkdtemp(world->folder));
+    static char topic[] = "control";
+    world->options.receipts.topic = topic;
+    world->options.receipts.interval = 60000;
+    open_world(world);
+    *context = world;
+    return 0;
+}
+
+static int
+teardown(void **context)
+{
+    struct world *world = *context;
+    close_world(world);
+    static const char *const names[] = {"/journal", "/lock", "/journal.spare", ""};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char path[128];
+        (void)snprintf(path, sizeof(path), "%s%s", world->folder, names[i]);
+        (void)remove(path);
+    }
+    free(world);
+    return 0;
+}
+
+/* A batch is acknowledged, and committed. */
+static void
+commit(struct world *world, uint64_t start, uint64_t end, uint32_t records, int32_t partition,
+       int64_t first)
+{
+    struct batch batch = {.start = start,
+                          .end = end,
+                          .records = records,
+                          .lines = records,
+                          .empty = 1,
+                          .place = {.first = -1, .last = -1}};
+    for (uint32_t i = 0; i < records; i++)
+        receipt_place_add(&batch.place, partition, first < 0 ? first : first + i);
+    generation_commit(world->file.generation, end, 0);
+    receipts_committed(&world->agent, &world->file, &batch);
+}
+
+/* Puts progress and receipts on disk, and starts again. */
+static void
+start_again(struct world *world)
+{
+    struct err err;
+    state_put_progress(world->agent.state, world->file.generation);
+    assert_true(state_stop(world->agent.state, &err));
+    close_world(world);
+    open_world(world);
+}
+
+/* All that is open is closed; nothing is sent, since the state has it not on disk. */
+static void
+close_now(struct world *world)
+{
+    struct agent *agent = &world->agent;
+    struct err err;
+    int32_t leader = 1;
+    struct topic *control = topic_get(agent, world->options.receipts.topic, &err);
+    topic_found(agent, control, &(struct producer_topic){.partition_count = 1, .leaders = &leader});
+    state_put_progress(agent->state, world->file.generation);
+    world->file.generation->changed = false;
+    agent->sending = true;
+    receipts_flush(agent);
+    receipts_tick(agent);
+}
+
+static void
+batches_become_one_range_with_its_place(void **context)
+{
+    struct world *world = *context;
+    commit(world, 0, 100, 3, 1, 10);
+    commit(world, 100, 150, 2, 1, 13);
+    const struct receipt *receipt = world->file.generation->receipt;
+    assert_non_null(receipt);
+    assert_int_equal(receipt->from, 0);
+    assert_int_equal(receipt->to, 150);
+    assert_int_equal(receipt->events, 5);
+    assert_int_equal(receipt->lines, 5);
+    assert_int_equal(receipt->empty, 2);
+    assert_int_equal(receipt->partition, 1);
+    assert_int_equal(receipt->first, 10);
+    assert_int_equal(receipt->last, 14);
+    assert_false(receipt->scattered);
+    assert_string_equal(receipt->topic, "events");
+    commit(world, 150, 160, 1, 2, 5);
+    assert_true(receipt->scattered);
+}
+
+static void
+a_record_without_its_offset_leaves_the_place_unknown(void **context)
+{
+    struct world *world = *context;
+    commit(world, 0, 100, 3, 1, 10);
+    commit(world, 100, 150, 2, 1, -1001);
+    assert_true(world->file.generation->receipt->scattered);
+    assert_int_equal(world->file.generation->receipt->events, 5);
+}
+
+static void
+what_is_owed_survives_a_kill(void **context)
+{
+    struct world *world = *context;
+    commit(world, 0, 100, 3, 1, 10);
+    commit(world, 100, 150, 2, 1, 13);
+    start_again(world);
+    commit(world, 150, 200, 1, 1, 20);
+    const struct receipt *receipt = world->file.generation->receipt;
+    assert_int_equal(receipt->from, 0);
+    assert_int_equal(receipt->to, 200);
+    assert_int_equal(receipt->events, 6);
+    assert_int_equal(receipt->first, 10);
+    assert_int_equal(receipt->last, 20);
+    assert_string_equal(receipt->topic, "events");
+}
+
+static void
+what_is_sent_and_not_acknowledged_is_owed_with_what_is_open(void **context)
+{
+    struct world *world = *context;
+    commit(world, 0, 100, 3, 1, 10);
+    close_now(world);
+    const struct receipt *sent = world->file.generation->receipt_sent;
+    assert_non_null(sent);
+    assert_null(world->file.generation->receipt);
+    assert_memory_equal(sent->message, "r1.", 3);
+    char text[1024] = "";
+    assert_true(sent->value_size < sizeof(text));
+    memcpy(text, sent->message + sent->key_size, sent->value_size);
+    assert_non_null(strstr(text, "\"host.name\":\"h\",\"log.file.path\":\"/a.log\",\"receipt\":{"));
+    assert_non_null(strstr(text,
+                           "\"topic\":\"events\",\"from\":0,\"to\":100,\"events\":3,\"lines\":3,"
+                           "\"parts\":0,\"empty\":1,\"zeros\":0,"));
+    assert_non_null(strstr(text, ",\"partition\":1,\"first\":10,\"last\":12}}"));
+    commit(world, 100, 200, 4, 1, 13);
+    start_again(world);
+    const struct receipt *receipt = world->file.generation->receipt;
+    assert_int_equal(receipt->from, 0);
+    assert_int_equal(receipt->to, 200);
+    assert_int_equal(receipt->events, 7);
+    assert_null(world->file.generation->receipt_sent);
+}
+
+static void
+a_life_has_one_receipt_under_way_and_the_next_waits(void **context)
+{
+    struct world *world = *context;
+    commit(world, 0, 100, 3, 1, 10);
+    close_now(world);
+    commit(world, 100, 200, 4, 1, 13);
+    close_now(world);
+    assert_int_equal(world->file.generation->receipt_sent->to, 100);
+    assert_int_equal(world->file.generation->receipt->from, 100);
+}
+
+static void
+a_jump_of_the_position_ends_the_range(void **context)
+{
+    struct world *world = *context;
+    commit(world, 0, 100, 3, 1, 10);
+    world->file.generation->committed = 150; /* `state set`, or a receipt that did not survive */
+    commit(world, 150, 200, 4, 1, 13);
+    assert_int_equal(world->file.generation->receipt_sent->to, 100);
+    assert_int_equal(world->file.generation->receipt->from, 150);
+    assert_int_equal(world->file.generation->receipt->events, 4);
+}
+
+static void
+zeros_at_the_beginning_are_part_of_the_range(void **context)
+{
+    struct world *world = *context;
+    receipts_passed(&world->agent, &world->file, 4096);
+    commit(world, 4096, 4100, 1, 1, 10);
+    assert_int_equal(world->file.generation->receipt->from, 0);
+    assert_int_equal(world->file.generation->receipt->to, 4100);
+    assert_int_equal(world->file.generation->receipt->zeros, 4096);
+}
+
+static void
+without_a_topic_nothing_is_kept(void **context)
+{
+    struct world *world = *context;
+    static char none[] = "";
+    commit(world, 0, 100, 3, 1, 10);
+    world->options.receipts.topic = none;
+    start_again(world);
+    assert_null(world->agent.receipts);
+    assert_null(world->file.generation->receipt);
+    commit(world, 100, 200, 4, 1, 13);
+    assert_null(world->file.generation->receipt);
+}
+
+/* A file that moves all day puts its receipt with each progress; a snapshot has it once. */
+static void
+the_journal_stays_small_with_receipts_in_it(void **context)
+{
+    struct world *world = *context;
+    struct state *state = world->agent.state;
+    struct err err;
+    size_t largest = 0;
+    uint64_t at = 0;
+    for (int round = 0; round < 60; round++) {
+        for (int i = 0; i < 1000; i++, at += 100) {
+            commit(world, at, at + 100, 1, 1, (int64_t)at);
+            state_put_progress(state, world->file.generation);
+        }
+        assert_true(state_save(state, &err));
+        largest = state_size(state) > largest ? state_size(state) : largest;
+    }
+    assert_true(largest > 4 * 1024 * 1024);
+    assert_true(largest < 6 * 1024 * 1024);
+}
+
+int
+main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(batches_become_one_range_with_its_place),
+        CASE(a_record_without_its_offset_leaves_the_place_unknown),
+        CASE(what_is_owed_survives_a_kill),
+        CASE(what_is_sent_and_not_acknowledged_is_owed_with_what_is_open),
+        CASE(a_life_has_one_receipt_under_way_and_the_next_waits),
+        CASE(a_jump_of_the_position_ends_the_range),
+        CASE(zeros_at_the_beginning_are_part_of_the_range),
+        CASE(without_a_topic_nothing_is_kept),
+        CASE(the_journal_stays_small_with_receipts_in_it),
+    };
+#undef CASE
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

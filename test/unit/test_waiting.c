@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_waiting.c: sinks/receipts/waiting.c: receipts are ticked off when the group has committed
+ * what they speak of. */
+#include <stdlib.h>
+
+#include "test/unit/unit.h"
+
+#include "sinks/receipts/waiting.h"
+
+#define GRACE_MS 1000
+#define ROUTES 2
+
+struct group {
+    int64_t committed[ROUTES][4];
+};
+
+static int64_t
+committed(const void *context, size_t route, int32_t partition)
+{
+    const struct group *group = context;
+    return partition < 4 ? group->committed[route][partition] : -1;
+}
+
+static struct receipt
+receipt_of(uint64_t life, uint64_t from, uint64_t to)
+{
+    return (struct receipt){.generation = {.random = life},
+                            .from = from,
+                            .to = to,
+                            .events = to - from,
+                            .placed = true,
+                            .partition = 1,
+                            .first = (int64_t)from,
+                            .last = (int64_t)to - 1};
+}
+
+static void
+add(struct waiting *waiting, const struct receipt *receipt, int64_t control_offset,
+    struct marks *marks)
+{
+    struct waiting_place place = {.control_offset = control_offset, .time_ms = 100000};
+    assert_true(waiting_add(waiting, receipt, &place, marks));
+}
+
+static struct waiting_sums
+tick(struct waiting *waiting, const struct group *group, int64_t now_ms)
+{
+    static uint64_t unaccounted[ROUTES];
+    memset(unaccounted, 0, sizeof(unaccounted));
+    struct waiting_sums sums = {.unaccounted = unaccounted};
+    waiting_tick(waiting, committed, group, now_ms, GRACE_MS, &sums);
+    return sums;
+}
+
+static void
+events_count_after_the_grace_until_the_group_is_past_them(void **context)
+{
+    (void)context;
+    struct waiting waiting = {0};
+    struct group group = {{{-1, 9, -1, -1}}};
+    struct receipt receipt = receipt_of(1, 0, 10);
+    add(&waiting, &receipt, 5, NULL);
+    assert_int_equal(tick(&waiting, &group, 100500).unaccounted[0], 0);
+    assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 10);
+    group.committed[0][1] = 10;
+    struct waiting_sums sums = tick(&waiting, &group, 103000);
+    assert_int_equal(sums.unaccounted[0], 0);
+    assert_int_equal(sums.accounted, 1);
+    assert_int_equal(waiting_count(&waiting), 0);
+    waiting_done(&waiting);
+}
+
+static void
+the_same_receipt_again_counts_once_and_the_longer_holds(void **context)
+{
+    (void)context;
+    struct waiting waiting = {0};
+    struct group group = {{{-1, -1, -1, -1}}};
+    struct receipt receipt = receipt_of(1, 0, 10);
+    struct receipt longer = receipt_of(1, 0, 30);
+    add(&waiting, &receipt, 5, NULL);
+    add(&waiting, &receipt, 6, NULL);
+    assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 10);
+    add(&waiting, &longer, 7, NULL);
+    add(&waiting, &receipt, 8, NULL);
+    assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 30);
+    assert_int_equal(waiting_done_to(&waiting, 0, 9), 5); /* read again after a crash */
+    group.committed[0][1] = 10;
+    assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 30);
+    group.committed[0][1] = 30;
+    assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 0);
+    assert_int_equal(waiting_done_to(&waiting, 0, 9), 9);
+    waiting_done(&waiting);
+}
+
+static void
+what_kafka_deleted_first_is_never_ticked_off(void **context)
+{
+    (void)context;
+    struct waiting waiting = {0};
+    struct group group = {{{-1, 1000, -1, -1}}};
+    struct receipt hit = receipt_of(1, 90, 110);
+    struct receipt beside = receipt_of(2, 200, 210);
+    add(&waiting, &hit, 1, NULL);
+    add(&waiting, &beside, 2, NULL);
+    waiting_note_lost(&waiting, &(struct lost_records){.partition = 1, .first = 100, .end = 200});
+    struct waiting_sums sums = tick(&waiting, &group, 102000);
+    assert_int_equal(sums.accounted, 1);
+    assert_int_equal(sums.unaccounted[0], 20);
+    sums = tick(&waiting, &group, 100001 + WAITING_KEPT_MS);
+    assert_int_equal(sums.given_up, 1);
+    assert_int_equal(sums.given_up_events, 20);
+    assert_int_equal(waiting_count(&waiting), 0);
+    waiting_done(&waiting);
+}
+
+static void
+without_a_place_all_partitions_have_to_be_past_their_ends(void **context)
+{
+    (void)context;
+    struct waiting waiting = {0};
+    struct group group = {{{7, 3, -1, -1}}};
+    struct marks *marks = marks_new(3);
+    marks->ends[0] = 7;
+    marks->ends[1] = 4; /* [2] is empty */
+    struct receipt receipt = receipt_of(1, 0, 10);
+    receipt.placed = false;
+    add(&waiting, &receipt, 1, marks);
+    marks_let_go(marks);
+    assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 10);
+    group.committed[0][1] = 4;
+    assert_int_equal(tick(&waiting, &group, 102000).accounted, 1);
+    waiting_done(&waiting);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(events_count_after_the_grace_until_the_group_is_past_them),
+        cmocka_unit_test(the_same_receipt_again_counts_once_and_the_longer_holds),
+        cmocka_unit_test(what_kafka_deleted_first_is_never_ticked_off),
+        cmocka_unit_test(without_a_place_all_partitions_have_to_be_past_their_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
