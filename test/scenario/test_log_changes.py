@@ -7,6 +7,7 @@ One sink serves one route per case, so that the waiting is shared.
 """
 
 import os
+import shutil
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -96,8 +97,8 @@ class Log:
         stored = self.stored()
         absent, more = self.owed - missing - stored, stored - self.owed
         assert not absent and not more, \
-            f"{self.topic}: {len(absent)} documents are missing, {len(more)} should not be there: " \
-            f"{sorted(absent)[:3]} {sorted(more)[:3]}"
+            f"{self.topic}: {len(absent)} documents are missing, {len(more)} should not be " \
+            f"there: {sorted(absent)[:3]} {sorted(more)[:3]}"
 
 
 @pytest.fixture
@@ -276,3 +277,31 @@ def compacted(log: Log) -> set[str]:
 
     wait_for("the topic to be compacted", is_compacted, 40, every=0.3)
     return {message.key().decode() for message in log.broker.records(log.topic)}
+
+
+@pytest.mark.skipif(not LONG, reason="restarts the broker: TAILRACE_GROUP_LONG=1")
+def test_a_log_that_its_broker_lost_is_read_from_its_start_also_after_a_kill(stack, make_log,
+                                                                             make_reader):
+    log = make_log("lost", partitions=1)
+    name = log.broker.name
+    sink = make_reader(log)
+    log.produce(500)
+    with Watch(sink):
+        sink.start()
+        wait_read(sink, log)
+        stack.stop_node(name)
+        for path in (stack.node_dir(name) / "data").glob(f"{log.topic}-*"):
+            shutil.rmtree(path)
+        stack.start_node(name)
+        log.produce(250)
+        wait_for("the new records", lambda: log.owed <= log.stored(), 60, lambda: sink.tail(8))
+        assert sink.metric("tailrace_sink_rewinds_total", route=log.topic) == 1
+        wait_read(sink, log)
+        assert lost(sink, log) == 0
+        sink.kill()
+        # Past the place that the group had committed in the log that is gone.
+        log.produce(400)
+        sink.start()
+        wait_read(sink, log)
+    log.check()
+    sink.stop()
