@@ -12,6 +12,7 @@
 #include "core/encode.h"
 #include "core/http.h"
 #include "core/kafka.h"
+#include "exporters/host/lane.h"
 
 #define TOPIC_NAME_MAX 249 /* Kafka's own limit */
 #define TOPIC_RULE "is no topic name: 1 to 249 letters, digits, '.', '_' and '-'"
@@ -29,6 +30,9 @@ static const struct option receipts_table[] = {AGENT_RECEIPTS_OPTIONS(OPTION_ENT
 #undef OPTION_STRUCT
 #define OPTION_STRUCT struct agent_files_options
 static const struct option files_table[] = {AGENT_FILES_OPTIONS(OPTION_ENTRY)};
+#undef OPTION_STRUCT
+#define OPTION_STRUCT struct host_options
+static const struct option host_table[] = {HOST_OPTIONS(OPTION_ENTRY)};
 #undef OPTION_STRUCT
 #define OPTION_STRUCT struct agent_http_options
 static const struct option http_table[] = {HTTP_OPTIONS(OPTION_ENTRY)};
@@ -50,6 +54,8 @@ static const struct option_section sections[] = {
     {"files", OPTION_SHAPE_SEQUENCE, TABLE(files_table), offsetof(struct agent_options, files),
      offsetof(struct agent_options, files_count), sizeof(struct agent_files_options),
      offsetof(struct agent_files_options, place), "Inputs: files to tail."},
+    {"host", OPTION_SHAPE_MAPPING, TABLE(host_table), offsetof(struct agent_options, host), 0, 0,
+     SIZE_MAX, "This host's metrics on the agent's own page."},
     {"http", OPTION_SHAPE_MAPPING, TABLE(http_table), offsetof(struct agent_options, http), 0, 0,
      SIZE_MAX, "The endpoint for metrics, health and status."},
     {"log", OPTION_SHAPE_MAPPING, TABLE(log_table), offsetof(struct agent_options, log), 0, 0,
@@ -182,7 +188,7 @@ check_sections(const struct agent_options *options, struct err *err)
                        "files has no entry: there are no inputs; add one, such as "
                        "- {name: system, paths: [/var/log/*.log]}");
     return kafka_settings_init(&settings, agent_kafka_common(options), err) &&
-           http_check_listen(options->http.listen, err);
+           http_check_listen(options->http.listen, err) && host_lane_check(&options->host, err);
 }
 
 bool

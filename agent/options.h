@@ -6,6 +6,7 @@
 #include "agent/options.def"
 #include "core/kafka.h"
 #include "core/options.h"
+#include "exporters/host/host.h"
 
 enum { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_SNAPPY, COMPRESSION_LZ4, COMPRESSION_ZSTD };
 enum { PARTITIONING_FILE, PARTITIONING_SPREAD };
@@ -41,6 +42,7 @@ struct agent_options {
     struct agent_receipts_options receipts;
     struct agent_files_options *files;
     size_t files_count;
+    struct host_options host;
     struct agent_http_options http;
     struct agent_log_options log;
 };

@@ -48,6 +48,7 @@
 #include "core/health.h"
 #include "core/http.h"
 #include "core/kafka.h"
+#include "exporters/host/serve.h"
 
 #define TICK_MS 1000
 #define TURNS_AT_ONCE 16 /* then the loop looks at what else has happened */
@@ -76,7 +77,8 @@ struct pipeline {
     struct health *health;
     struct http *http;
     struct ask *ask;
-    struct http_page pages[3];
+    struct host_serve *host; /* NULL: host.enabled is false */
+    struct http_page pages[4];
     struct looks *looks;
     struct link *link;
     struct wall wall;
@@ -581,17 +583,24 @@ start(struct pipeline *pipeline, struct err *err)
         !link_new(&pipeline->link, agent, pipeline->event, pipeline->health, err))
         return false;
     add_metrics(pipeline);
+    size_t page_count = 3;
+    if (agent->options->host.enabled && !agent->once) {
+        if (!host_serve_new(&pipeline->host, &agent->options->host, agent->metrics, err))
+            return false;
+        pipeline->pages[page_count++] =
+            (struct http_page){"/metrics", host_serve_metrics, pipeline->host};
+    }
     /* The endpoint first: a process that waits for the lock answers, and says so. */
     const char *listen = agent->options->http.listen;
     if (strcmp(listen, "off") != 0 && !agent->once &&
-        !http_new(&pipeline->http, listen, agent->metrics, pipeline->health, pipeline->pages, 3,
-                  err))
+        !http_new(&pipeline->http, listen, agent->metrics, pipeline->health, pipeline->pages,
+                  page_count, err))
         return false;
     health_set(pipeline->health, HEALTH_LOCAL, "state", "the state folder is not open yet");
     if (!open_state(pipeline, err))
         return false;
     if (pipeline->stopping)
-        return true; /* it never had the state, so there is nothing to stop in order */
+        return true;       /* it never had the state, so there is nothing to stop in order */
     check_clock(pipeline); /* before it says that it is ready, and looks at files */
     health_set(pipeline->health, HEALTH_LOCAL, "state", NULL);
     if (!allocate(pipeline, err) || !delivery_init(agent, err) || !held_new(agent, err))
@@ -716,6 +725,7 @@ pipeline_free(struct pipeline *pipeline)
     struct agent *agent = &pipeline->agent;
     ask_close(pipeline->ask);
     http_free(pipeline->http); /* first: its handlers ask the loop */
+    host_serve_free(pipeline->host);
     ask_free(pipeline->ask);
     (void)sd_event_source_disable_unref(pipeline->work);
     (void)sd_event_source_disable_unref(pipeline->tick);

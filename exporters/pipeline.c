@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pipeline.c: see pipeline.h.
- *     targets ─► remotes.c: a thread each, a page each ─┐
+ *     targets ─► remote_lane.c: a thread each, a page each ─┐
  *     /proc, /sys ─► host/lane.c: read at the scrape ───┴─► scrape.c: one page ─► Prometheus
  * The loop here only waits for signals. */
 #include "exporters/pipeline.h"
@@ -27,7 +27,7 @@
 #include "exporters/left_out.h"
 #include "exporters/metrics.def"
 #include "exporters/options.h"
-#include "exporters/remotes.h"
+#include "exporters/remote_lane.h"
 #include "exporters/scrape.h"
 #include "exporters/status.h"
 
@@ -51,7 +51,7 @@ struct pipeline {
     struct health *health;
     struct left_out *left_out;
     struct host_lane *host;
-    struct remotes *remotes;
+    struct remote_lane *remotes;
     struct scrape *scrape;
     struct status status;
     struct http *http;
@@ -104,9 +104,9 @@ open_lanes(struct pipeline *pipeline, struct err *err)
     if (options->host.enabled &&
         !host_lane_new(&pipeline->host, &options->host, series_max, pipeline->left_out, err))
         return false;
-    return remotes_new(&pipeline->remotes, options, series_max, pipeline->left_out,
-                       pipeline->health, err) &&
-           remotes_start(pipeline->remotes, err);
+    return remote_lane_new(&pipeline->remotes, options, series_max, pipeline->left_out,
+                           pipeline->health, err) &&
+           remote_lane_start(pipeline->remotes, err);
 }
 
 static bool
@@ -164,7 +164,7 @@ pipeline_free(struct pipeline *pipeline)
         return;
     http_free(pipeline->http);
     scrape_free(pipeline->scrape);
-    remotes_free(pipeline->remotes);
+    remote_lane_free(pipeline->remotes);
     host_lane_free(pipeline->host);
     left_out_free(pipeline->left_out);
     health_free(pipeline->health);
@@ -215,9 +215,9 @@ reload(struct pipeline *pipeline)
 static void
 log_targets(struct pipeline *pipeline, bool *failing)
 {
-    for (size_t i = 0; i < remotes_count(pipeline->remotes); i++) {
+    for (size_t i = 0; i < remote_lane_count(pipeline->remotes); i++) {
         struct remote_state state;
-        remotes_state(pipeline->remotes, i, &state);
+        remote_lane_state(pipeline->remotes, i, &state);
         if (!state.refreshed || failing[i] == !state.success)
             continue;
         failing[i] = !state.success;
@@ -248,12 +248,12 @@ take_signals(struct pipeline *pipeline)
 bool
 pipeline_run(struct pipeline *pipeline, struct err *err)
 {
-    bool *failing = calloc(remotes_count(pipeline->remotes) + 1, sizeof(*failing));
+    bool *failing = calloc(remote_lane_count(pipeline->remotes) + 1, sizeof(*failing));
     if (failing == NULL)
         return err_set(err, ERR_STOP, 0, "cannot start: out of memory");
     log_info("%s %s serves :%u/metrics: host collectors %s, %zu targets", PROGRAM, TAILRACE_VERSION,
              http_port(pipeline->http), pipeline->host != NULL ? "on" : "off",
-             remotes_count(pipeline->remotes));
+             remote_lane_count(pipeline->remotes));
     (void)sd_notify(0, "READY=1");
     struct pollfd poller = {.fd = pipeline->signal_fd, .events = POLLIN};
     bool going = true;

@@ -7,17 +7,14 @@
 #include <string.h>
 
 #include "core/assert.h"
-#include "core/clock.h"
 #include "core/metrics.h"
 #include "exporters/host/lane.h"
+#include "exporters/host/serve.h"
 #include "exporters/left_out.h"
 #include "exporters/page.h"
-#include "exporters/remotes.h"
+#include "exporters/remote_lane.h"
 
-#define NAMES_MAX 64         /* collectors in a query */
-#define TIMEOUT_DEFAULT_S 10 /* Prometheus' own default */
-#define TIMEOUT_MAX_S 600
-#define ANSWER_TIME_S 0.5     /* of the scrape's time, for the way back */
+#define NAMES_MAX 64          /* collectors in a query */
 #define OWN_SERIES_MAX 100000 /* of the frame: some per collector and target */
 
 struct scrape {
@@ -37,7 +34,7 @@ scrape_new(struct scrape **out, const struct scrape_parts *parts, struct err *er
         return err_set(err, ERR_STOP, 0, "cannot make the metrics page: out of memory");
     *out = scrape;
     scrape->parts = *parts;
-    scrape->page_max = host_class_count + remotes_count(parts->remotes) + 1;
+    scrape->page_max = host_class_count + remote_lane_count(parts->remotes) + 1;
     scrape->pages = calloc(scrape->page_max, sizeof(const struct page *));
     scrape->host_wanted = calloc(host_class_count, sizeof(bool));
     scrape->remote_wanted = calloc(remote_class_count, sizeof(bool));
@@ -106,20 +103,6 @@ choose(struct scrape *scrape, const struct http_request *request, struct http_re
     return true;
 }
 
-static uint64_t
-deadline_ms(const struct http_request *request)
-{
-    const char *header = http_header(request, "X-Prometheus-Scrape-Timeout-Seconds");
-    char *end;
-    double seconds = strtod(header, &end);
-    if (end == header || !(seconds > 0))
-        seconds = TIMEOUT_DEFAULT_S;
-    if (seconds > TIMEOUT_MAX_S)
-        seconds = TIMEOUT_MAX_S;
-    seconds = seconds > 2 * ANSWER_TIME_S ? seconds - ANSWER_TIME_S : seconds / 2;
-    return clock_monotonic_ms() + (uint64_t)(seconds * 1000);
-}
-
 /* ---- what the frame says ---- */
 
 static void
@@ -181,15 +164,15 @@ put_remotes(struct scrape *scrape)
         {"tailrace_exporter_target_cpu_seconds_total",
          "Processor time of the target's own thread."},
     };
-    struct remotes *remotes = scrape->parts.remotes;
+    struct remote_lane *remotes = scrape->parts.remotes;
     for (size_t family = 0; family < sizeof(heads) / sizeof(heads[0]); family++) {
         page_family(&scrape->own, heads[family][0], family >= 4 ? PAGE_COUNTER : PAGE_GAUGE,
                     heads[family][1]);
-        for (size_t i = 0; i < remotes_count(remotes); i++) {
+        for (size_t i = 0; i < remote_lane_count(remotes); i++) {
             struct remote_state state;
-            if (!scrape->remote_wanted[remotes_class(remotes, i)])
+            if (!scrape->remote_wanted[remote_lane_class(remotes, i)])
                 continue;
-            remotes_state(remotes, i, &state);
+            remote_lane_state(remotes, i, &state);
             page_sample(&scrape->own, remote_value(&state, family), "collector", state.collector,
                         "target", state.target, NULL);
         }
@@ -206,7 +189,7 @@ scrape_serve(void *context, const struct http_request *request, struct http_resp
     size_t count = 0;
     page_clear(&scrape->own);
     if (scrape->parts.host != NULL) {
-        host_lane_scrape(scrape->parts.host, scrape->host_wanted, deadline_ms(request));
+        host_lane_scrape(scrape->parts.host, scrape->host_wanted, host_serve_deadline_ms(request));
         count = host_lane_pages(scrape->parts.host, scrape->pages, host_class_count);
         put_host(scrape);
     }
@@ -214,9 +197,9 @@ scrape_serve(void *context, const struct http_request *request, struct http_resp
     left_out_put(scrape->parts.left_out, &scrape->own);
     page_end(&scrape->own);
     scrape->pages[count++] = &scrape->own;
-    count += remotes_lock(scrape->parts.remotes, scrape->remote_wanted, scrape->pages + count,
-                          scrape->page_max - count);
+    count += remote_lane_lock(scrape->parts.remotes, scrape->remote_wanted, scrape->pages + count,
+                              scrape->page_max - count);
     page_render(scrape->pages, count, form, &response->body);
-    remotes_unlock(scrape->parts.remotes);
+    remote_lane_unlock(scrape->parts.remotes);
     metrics_render(scrape->parts.metrics, form, &response->body);
 }

@@ -10,14 +10,14 @@
 
 struct host_lane;
 struct left_out;
-struct remotes;
+struct remote_lane;
 struct scrape;
 
 /* All are borrowed; `host` may be NULL. */
 struct scrape_parts {
     struct metrics *metrics;
     struct host_lane *host;
-    struct remotes *remotes;
+    struct remote_lane *remotes;
     struct left_out *left_out;
 };
 

@@ -8,7 +8,7 @@
 #include "core/clock.h"
 #include "core/encode.h"
 #include "exporters/host/lane.h"
-#include "exporters/remotes.h"
+#include "exporters/remote_lane.h"
 
 static const char page_head[] =
     "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"
@@ -27,19 +27,19 @@ static const char page_head[] =
     "</style><h1>tailrace-exporter</h1>";
 
 static void
-page_remotes(struct buffer *out, struct remotes *remotes)
+page_remotes(struct buffer *out, struct remote_lane *remotes)
 {
     buffer_text(out, "<h2>Targets</h2>");
-    if (remotes_count(remotes) == 0) {
+    if (remote_lane_count(remotes) == 0) {
         buffer_text(out, "<p class=sub>None is configured.</p>");
         return;
     }
     buffer_text(out, "<div class=scroll><table><tr><th>Collector<th>Target<th class=n>Age"
                      "<th class=n>Round took<th class=n>Series<th class=n>Rounds<th class=n>Failed"
                      "<th>State");
-    for (size_t i = 0; i < remotes_count(remotes); i++) {
+    for (size_t i = 0; i < remote_lane_count(remotes); i++) {
         struct remote_state state;
-        remotes_state(remotes, i, &state);
+        remote_lane_state(remotes, i, &state);
         buffer_format(out, "<tr><td class=name>%s<td class=name>", state.collector);
         http_escape_html(out, state.target);
         if (state.refreshed)
@@ -154,9 +154,9 @@ status_json(void *context, const struct http_request *request, struct http_respo
                   "{\"program\":\"tailrace-exporter\",\"version\":\"" TAILRACE_VERSION
                   "\",\"uptime_seconds\":%" PRIu64 ",\"targets\":[",
                   (clock_monotonic_ms() - status->started_ms) / 1000);
-    for (size_t i = 0; i < remotes_count(status->remotes); i++) {
+    for (size_t i = 0; i < remote_lane_count(status->remotes); i++) {
         struct remote_state state;
-        remotes_state(status->remotes, i, &state);
+        remote_lane_state(status->remotes, i, &state);
         buffer_text(out, i == 0 ? "" : ",");
         put_remote(out, &state);
     }

@@ -9,11 +9,11 @@
 #include "core/http.h"
 
 struct host_lane;
-struct remotes;
+struct remote_lane;
 
 struct status {
     struct host_lane *host; /* NULL: off */
-    struct remotes *remotes;
+    struct remote_lane *remotes;
     uint64_t started_ms;
 };
 

@@ -11,7 +11,7 @@
 #include "exporters/left_out.h"
 #include "exporters/options.h"
 #include "exporters/page.h"
-#include "exporters/remotes.h"
+#include "exporters/remote_lane.h"
 
 #define REPORT_MAX (4U * 1024 * 1024)
 #define PAGES_MAX 2048
@@ -65,17 +65,17 @@ check_host(struct host_lane *lane, struct buffer *absences, size_t *problems)
 }
 
 static void
-check_remotes(struct remotes *remotes, struct buffer *absences, size_t *problems)
+check_remotes(struct remote_lane *remotes, struct buffer *absences, size_t *problems)
 {
     static const struct page *pages[PAGES_MAX];
-    remotes_round(remotes, absences);
-    size_t count = remotes_lock(remotes, NULL, pages, PAGES_MAX);
+    remote_lane_round(remotes, absences);
+    size_t count = remote_lane_lock(remotes, NULL, pages, PAGES_MAX);
     for (size_t i = 0; i < count; i++)
         print_families(pages[i]);
-    remotes_unlock(remotes);
-    for (size_t i = 0; i < remotes_count(remotes); i++) {
+    remote_lane_unlock(remotes);
+    for (size_t i = 0; i < remote_lane_count(remotes); i++) {
         struct remote_state state;
-        remotes_state(remotes, i, &state);
+        remote_lane_state(remotes, i, &state);
         printf("%s %s: %s\n", state.collector, state.target,
                state.success ? "answers" : state.error);
         *problems += !state.success;
@@ -87,7 +87,7 @@ bool
 verbs_check(const struct exporter_options *options, bool connect, bool *fine, struct err *err)
 {
     struct host_lane *host = NULL;
-    struct remotes *remotes = NULL;
+    struct remote_lane *remotes = NULL;
     struct left_out *left_out = NULL;
     struct buffer absences;
     size_t series_max = (size_t)options->page.series_per_family;
@@ -95,7 +95,7 @@ verbs_check(const struct exporter_options *options, bool connect, bool *fine, st
     buffer_init(&absences, REPORT_MAX);
     bool opened = left_out_new(&left_out, err) &&
                   host_lane_new(&host, &options->host, series_max, left_out, err) &&
-                  remotes_new(&remotes, options, series_max, left_out, NULL, err);
+                  remote_lane_new(&remotes, options, series_max, left_out, NULL, err);
     if (opened && connect) {
         host_lane_want_absences(host, &absences);
         if (options->host.enabled)
@@ -109,7 +109,7 @@ verbs_check(const struct exporter_options *options, bool connect, bool *fine, st
     else if (opened)
         printf("NOT OK: %zu problem%s\n", problems, problems == 1 ? "" : "s");
     *fine = problems == 0;
-    remotes_free(remotes);
+    remote_lane_free(remotes);
     host_lane_free(host);
     left_out_free(left_out);
     buffer_done(&absences);

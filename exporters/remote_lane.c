@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* remotes.c: see remotes.h. A target has two pages: its thread writes `work` without a lock and
+/* remote_lane.c: see remote_lane.h. A target has two pages: its thread writes `work` without a lock and
  * swaps it with `shown` under the lock when the round is over. */
-#include "exporters/remotes.h"
+#include "exporters/remote_lane.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@
 #define TARGETS_MAX 1000U /* threads */
 
 struct target {
-    struct remotes *owner;
+    struct remote_lane *owner;
     const struct remote_class *class;
     size_t class_index;
     struct remote_about about;
@@ -32,7 +32,7 @@ struct target {
     struct err failure; /* the thread's */
     pthread_t thread;
     bool started;
-    bool locked; /* by remotes_lock(), whose thread alone looks at it */
+    bool locked; /* by remote_lane_lock(), whose thread alone looks at it */
 
     pthread_mutex_t lock; /* guards what follows */
     struct page shown;
@@ -42,7 +42,7 @@ struct target {
     uint64_t finished_ms, duration_ns, cpu_ns;
 };
 
-struct remotes {
+struct remote_lane {
     struct target *targets;
     size_t count;
     struct left_out *left_out;
@@ -53,7 +53,7 @@ struct remotes {
 };
 
 static bool
-open_targets(struct remotes *remotes, const struct exporter_options *options, size_t series_max,
+open_targets(struct remote_lane *remotes, const struct exporter_options *options, size_t series_max,
              struct err *err)
 {
     size_t at = 0;
@@ -76,10 +76,10 @@ open_targets(struct remotes *remotes, const struct exporter_options *options, si
 }
 
 bool
-remotes_new(struct remotes **out, const struct exporter_options *options, size_t series_max,
-            struct left_out *left_out, struct health *health, struct err *err)
+remote_lane_new(struct remote_lane **out, const struct exporter_options *options, size_t series_max,
+                struct left_out *left_out, struct health *health, struct err *err)
 {
-    struct remotes *remotes = calloc(1, sizeof(*remotes));
+    struct remote_lane *remotes = calloc(1, sizeof(*remotes));
     if (remotes == NULL)
         return err_set(err, ERR_STOP, 0, "cannot start the remote collectors: out of memory");
     *out = remotes;
@@ -107,7 +107,7 @@ remotes_new(struct remotes **out, const struct exporter_options *options, size_t
 static void
 refresh(struct target *target)
 {
-    struct remotes *remotes = target->owner;
+    struct remote_lane *remotes = target->owner;
     uint64_t began_ns = clock_monotonic_ns();
     uint64_t cpu_ns = clock_thread_ns();
     struct remote_call call = {
@@ -145,7 +145,7 @@ static void *
 target_main(void *argument)
 {
     struct target *target = argument;
-    struct remotes *remotes = target->owner;
+    struct remote_lane *remotes = target->owner;
     while (!atomic_load(&remotes->stop)) {
         uint64_t next_ms = clock_monotonic_ms() + target->about.interval_ms;
         refresh(target);
@@ -163,7 +163,7 @@ target_main(void *argument)
 }
 
 bool
-remotes_start(struct remotes *remotes, struct err *err)
+remote_lane_start(struct remote_lane *remotes, struct err *err)
 {
     sigset_t all;
     sigset_t before;
@@ -183,7 +183,7 @@ remotes_start(struct remotes *remotes, struct err *err)
 
 /* False: a thread is still in its round. */
 static bool
-join_all(struct remotes *remotes)
+join_all(struct remote_lane *remotes)
 {
     bool all = true;
     struct timespec until;
@@ -196,7 +196,7 @@ join_all(struct remotes *remotes)
 }
 
 void
-remotes_free(struct remotes *remotes)
+remote_lane_free(struct remote_lane *remotes)
 {
     if (remotes == NULL)
         return;
@@ -222,13 +222,13 @@ remotes_free(struct remotes *remotes)
 }
 
 size_t
-remotes_count(const struct remotes *remotes)
+remote_lane_count(const struct remote_lane *remotes)
 {
     return remotes->count;
 }
 
 size_t
-remotes_class(const struct remotes *remotes, size_t index)
+remote_lane_class(const struct remote_lane *remotes, size_t index)
 {
     ASSERT(index < remotes->count);
     return remotes->targets[index].class_index;
@@ -243,7 +243,7 @@ is_stale(const struct target *target, uint64_t now_ms)
 }
 
 void
-remotes_state(struct remotes *remotes, size_t index, struct remote_state *out)
+remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state *out)
 {
     ASSERT(index < remotes->count);
     struct target *target = &remotes->targets[index];
@@ -276,7 +276,8 @@ remotes_state(struct remotes *remotes, size_t index, struct remote_state *out)
 }
 
 size_t
-remotes_lock(struct remotes *remotes, const bool *wanted, const struct page **pages, size_t max)
+remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const struct page **pages,
+                 size_t max)
 {
     size_t count = 0;
     for (size_t i = 0; i < remotes->count; i++) {
@@ -292,7 +293,7 @@ remotes_lock(struct remotes *remotes, const bool *wanted, const struct page **pa
 }
 
 void
-remotes_unlock(struct remotes *remotes)
+remote_lane_unlock(struct remote_lane *remotes)
 {
     for (size_t i = 0; i < remotes->count; i++) {
         struct target *target = &remotes->targets[i];
@@ -304,7 +305,7 @@ remotes_unlock(struct remotes *remotes)
 }
 
 void
-remotes_round(struct remotes *remotes, struct buffer *absences)
+remote_lane_round(struct remote_lane *remotes, struct buffer *absences)
 {
     for (size_t i = 0; i < remotes->count; i++) {
         remotes->targets[i].work.absences = absences;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* remotes.h: the remote lane: one thread per target, which refreshes its page in the background.
+/* remote_lane.h: the remote lane: one thread per target, which refreshes its page in the background.
  * Any thread may look; what it sees is the page of one finished round. A target that does not come
  * back keeps its last page for three of its intervals, then its series are gone. */
-#ifndef EXPORTERS_REMOTES_H
-#define EXPORTERS_REMOTES_H
+#ifndef EXPORTERS_REMOTE_LANE_H
+#define EXPORTERS_REMOTE_LANE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@ struct exporter_options;
 struct health;
 struct left_out;
 struct page;
-struct remotes;
+struct remote_lane;
 
 /* What is known of a target. */
 struct remote_state {
@@ -35,24 +35,25 @@ struct remote_state {
 };
 
 /* `health`, which may be NULL, hears for each collector whether a target cannot be read. */
-bool remotes_new(struct remotes **out, const struct exporter_options *options, size_t series_max,
-                 struct left_out *left_out, struct health *health, struct err *err) MUST_CHECK;
-bool remotes_start(struct remotes *remotes, struct err *err) MUST_CHECK;
+bool remote_lane_new(struct remote_lane **out, const struct exporter_options *options,
+                     size_t series_max, struct left_out *left_out, struct health *health,
+                     struct err *err) MUST_CHECK;
+bool remote_lane_start(struct remote_lane *remotes, struct err *err) MUST_CHECK;
 /* Stops the threads, waiting at most some seconds for each. NULL is fine. */
-void remotes_free(struct remotes *remotes);
+void remote_lane_free(struct remote_lane *remotes);
 
-size_t remotes_count(const struct remotes *remotes);
-void remotes_state(struct remotes *remotes, size_t index, struct remote_state *out);
-size_t remotes_class(const struct remotes *remotes, size_t index); /* in remote_classes */
+size_t remote_lane_count(const struct remote_lane *remotes);
+void remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state *out);
+size_t remote_lane_class(const struct remote_lane *remotes, size_t index); /* in remote_classes */
 
 /* Locks the pages of the targets whose class is `wanted` (NULL: all), at most `max`; then
- * remotes_unlock(). */
-size_t remotes_lock(struct remotes *remotes, const bool *wanted, const struct page **pages,
-                    size_t max);
-void remotes_unlock(struct remotes *remotes);
+ * remote_lane_unlock(). */
+size_t remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const struct page **pages,
+                        size_t max);
+void remote_lane_unlock(struct remote_lane *remotes);
 
 /* For `check --connect`: one round of every target, on this thread, not started ones; absences as
  * for page_absent(). */
-void remotes_round(struct remotes *remotes, struct buffer *absences);
+void remote_lane_round(struct remote_lane *remotes, struct buffer *absences);
 
 #endif
