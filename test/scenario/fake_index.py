@@ -114,6 +114,8 @@ class FakeIndex:
         self.synced: dict[str, set[str]] = defaultdict(set)
         self.turns: dict[str, int] = defaultdict(int)
         self.flushes: dict[str, int] = defaultdict(int)
+        self.busy = 0                           # bulks under way now
+        self.most_busy = 0
         self.lock = threading.Lock()
         self.nodes = [FakeNode(self, port)]
         self.url = self.nodes[0].url
@@ -231,7 +233,17 @@ class FakeIndex:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 bulk = "/_bulk" in self.path
-                node.bulks += bulk
+                with index.lock:
+                    node.bulks += bulk
+                    index.busy += bulk
+                    index.most_busy = max(index.most_busy, index.busy)
+                try:
+                    self.answer(body, bulk)
+                finally:
+                    with index.lock:
+                        index.busy -= bulk
+
+            def answer(self, body: bytes, bulk: bool) -> None:
                 if node.silent or (node.silent_bulks and bulk):
                     node.over.wait(120)
                     self.reset()

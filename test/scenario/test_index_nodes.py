@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fake_index import Answer, FakeIndex
+from fake_index import Answer, FakeIndex, refusal
 from identity import Watch
 from products import LONG
 from programs import free_port
@@ -15,6 +15,7 @@ from stack import StackError
 from wait import wait_for
 
 RECORDS = 4000
+IN_FLIGHT = 6
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def records(first: int, count: int) -> list[tuple[str, bytes]]:
 def options(urls: list[str], **more):
     """Small bulks, so that there are many."""
     return {"elasticsearch": {"urls": urls} | more,
-            "bulk": {"interval": "20ms", "size": "64KiB", "in_flight": 10}}
+            "bulk": {"interval": "20ms", "size": "64KiB", "in_flight": IN_FLIGHT}}
 
 
 def state_of(sink, node) -> dict:
@@ -142,6 +143,31 @@ def test_a_connection_that_was_closed_when_it_is_used_again_is_no_fault(kafka, f
         assert state_of(sink, fake.nodes[0])["product"] == "unknown (HTTP 403)"
     sink.stop()
     assert not sink.logged("the index is away")
+    assert fake.stored[topic] == dict(sent)
+
+
+def test_the_number_of_bulks_under_way_follows_the_answers(kafka, fake, make_sink):
+    topic = kafka.topic("adapt", 4, dead_letters=True)
+    sent = records(0, RECORDS)
+    sink = make_sink(kafka.servers, f"group-{topic}", [{"topic": topic, "index": topic}],
+                     fake.url, **options([fake.url]))
+    fake.nodes[0].pause = 0.02
+    full = refusal(429, "es_rejected_execution_exception", "rejected execution")
+    kafka.produce(topic, sent[:RECORDS // 2])
+    with Watch(sink):
+        sink.start()
+        sink.wait_metric("tailrace_sink_bulks_allowed", IN_FLIGHT)
+        fake.scripts[topic] = lambda index, bulk: full
+        kafka.produce(topic, sent[RECORDS // 2:])
+        wait_for("fewer bulks while the queue is full",
+                 lambda: sink.metric("tailrace_sink_bulks_allowed") == 1, 30)
+        assert sink.metric("tailrace_sink_paused", route=topic) == 0, "a full queue is no fault"
+        assert sink.finished("dead_lettered") == 0
+        del fake.scripts[topic]
+        kafka.wait_committed(f"group-{topic}", topic, 90)
+        assert sink.metric("tailrace_sink_bulks_allowed") > 1
+    sink.stop()
+    assert 1 < fake.most_busy <= IN_FLIGHT
     assert fake.stored[topic] == dict(sent)
 
 
