@@ -112,11 +112,12 @@ is_copy_of(const struct candidate *candidate, const struct generation *generatio
     return copy;
 }
 
-/* Does somebody hold the content that the candidate has? Not the one that had its path before it:
- * what takes the place of a renamed file is no copy of that. */
+/* Does somebody hold the content that the candidate has, or (unless only `held` ones are meant) has
+ * held it until a moment ago? Not the one that had its path before it: what takes the place of a
+ * renamed file is no copy of that. */
 static enum belongs
 has_original(const struct agent *agent, const struct candidate *candidate,
-             const struct generation *own)
+             const struct generation *own, bool held)
 {
     unsigned compared = 0;
     uint32_t hashed_size = 0;
@@ -125,7 +126,8 @@ has_original(const struct agent *agent, const struct candidate *candidate,
         catalog_starting(&agent->catalog, candidate->head, candidate->head_size);
     uint64_t path = generation_hash(candidate->path, strlen(candidate->path));
     for (; at != NULL; at = catalog_next_starting(at, candidate->head_size)) {
-        if (at == own || at->path_before == path || strcmp(at->path, candidate->path) == 0)
+        if (at == own || (held && at->file == NULL) || at->path_before == path ||
+            strcmp(at->path, candidate->path) == 0)
             continue;
         if (at->head_size != hashed_size && at->head_size <= candidate->head_size) {
             hashed_size = at->head_size;
@@ -174,7 +176,7 @@ copies_judge(struct agent *agent, const struct find *find, int fd, struct file *
         return COPY_OWN;
     if (find->waits)
         return COPY_HELD;
-    enum belongs copy = has_original(agent, &candidate, NULL);
+    enum belongs copy = has_original(agent, &candidate, NULL, false);
     return copy == BELONGS_YES ? COPY_HELD : copy == BELONGS_NO ? COPY_NO : COPY_UNKNOWN;
 }
 
@@ -218,7 +220,7 @@ copies_hold_first_bytes(struct agent *agent, struct file *file)
     if (generation->head_size > 0 || generation->committed > 0 || file->first != NULL ||
         !file->listed || file->fd < 0 || fstat(file->fd, &about) != 0 ||
         !candidate_read(&candidate, file->fd, (uint64_t)about.st_size, file->path) ||
-        has_original(agent, &candidate, generation) != BELONGS_YES)
+        has_original(agent, &candidate, generation, false) != BELONGS_YES)
         return false;
     schedule_remove(agent, file);
     file->generation = NULL;
@@ -323,7 +325,6 @@ copies_go_on_elsewhere(struct agent *agent, const struct find *find)
     if (fd < 0)
         return BELONGS_NO; /* a birth finds that out as well */
     bool whole = candidate_read(&candidate, fd, (uint64_t)find->about.st_size, find->path);
-    (void)close(fd);
     struct generation *at =
         whole ? catalog_starting(&agent->catalog, candidate.head, candidate.head_size) : NULL;
     enum belongs same = BELONGS_NO;
@@ -333,9 +334,12 @@ copies_go_on_elsewhere(struct agent *agent, const struct find *find)
             continue;
         if (++compared > COMPARED_MAX)
             break;
+        if (candidate.size > file->read && has_original(agent, &candidate, at, true) != BELONGS_NO)
+            continue; /* its own beginning is all that they share, as with equal banners */
         same = copies_go_on(agent, file, find->path);
         if (same == BELONGS_YES && find->listed)
             (void)file_rename(agent, file, find->path); /* failed: at the next discovery */
     }
+    (void)close(fd);
     return same;
 }
