@@ -81,16 +81,17 @@ get_number(const rd_kafka_conf_t *conf, const char *name, uint64_t otherwise)
 /* A response may hold a quarter of the prefetch: librdkafka stops asking only when the whole is
  * reached. One partition's share of it is small, because it is counted before decompression. */
 static bool
-set_options(rd_kafka_conf_t *conf, const struct sink_options *options, struct err *err)
+set_options(const struct consumer *consumer, rd_kafka_conf_t *conf, struct err *err)
 {
+    const struct sink_options *options = consumer->options;
     uint64_t message_max = get_number(conf, "message.max.bytes", 1000000);
     uint64_t response = options->kafka.prefetch / 4;
     if (response < message_max)
         response = message_max;
-    const char *instance = options->kafka.instance_id;
     bool eager = options->kafka.assignment == ASSIGNMENT_EAGER;
     return set_text(conf, "group.id", options->kafka.group_id, err) &&
-           (instance[0] == '\0' || set_text(conf, "group.instance.id", instance, err)) &&
+           (consumer->name[0] == '\0' ||
+            set_text(conf, "group.instance.id", consumer->name, err)) &&
            set_text(conf, "partition.assignment.strategy",
                     eager ? "range,roundrobin" : "cooperative-sticky", err) &&
            set_number(conf, "queued.max.messages.kbytes", options->kafka.prefetch / 1024, err) &&
@@ -159,7 +160,7 @@ start_client(struct consumer *consumer, struct err *err)
     if (!kafka_conf_new(&conf, (const struct kafka_common_options *)&consumer->options->kafka,
                         "tailrace-sink", fixed_properties, FIXED_COUNT, err))
         return false;
-    if (!set_options(conf, consumer->options, err)) {
+    if (!set_options(consumer, conf, err)) {
         rd_kafka_conf_destroy(conf);
         return false;
     }
@@ -186,7 +187,7 @@ start_client(struct consumer *consumer, struct err *err)
 
 bool
 consumer_new(struct consumer **out, const struct sink_options *options,
-             const struct consumer_hooks *hooks, struct err *err)
+             const struct consumer_hooks *hooks, bool visits, struct err *err)
 {
     ASSERT(hooks->drain != NULL);
     ASSERT(hooks->revoked != NULL);
@@ -197,6 +198,7 @@ consumer_new(struct consumer **out, const struct sink_options *options,
     consumer->magic = CONSUMER_MAGIC;
     consumer->options = options;
     consumer->hooks = *hooks;
+    consumer->name = visits ? "" : options->kafka.instance_id;
     consumer->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     consumer->routes = calloc(options->route_count, sizeof(*consumer->routes));
     consumer->route_paused = calloc(options->route_count, sizeof(*consumer->route_paused));
@@ -222,7 +224,7 @@ consumer_close(struct consumer *consumer, uint64_t timeout_ms)
     /* librdkafka 2.0.2 closes a member without partitions and does not tell the group, which
      * then waits for it until its session ends; unsubscribing first tells it. A member with a name
      * of its own is waited for on purpose. */
-    if (consumer->options->kafka.instance_id[0] == '\0')
+    if (consumer->name[0] == '\0')
         rd_kafka_unsubscribe(consumer->client);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->client, consumer->queue);
     if (error != NULL) {
@@ -431,7 +433,7 @@ consumer_works(const struct consumer *consumer, struct err *err)
         return err_set(err, ERR_STOP, code,
                        "another sink of group '%s' has taken over the name '%s': give each one its "
                        "own kafka.instance_id",
-                       consumer->options->kafka.group_id, consumer->options->kafka.instance_id);
+                       consumer->options->kafka.group_id, consumer->name);
     return err_set(err, ERR_STOP, code, "the Kafka consumer cannot go on: %s", reason);
 }
 

@@ -65,8 +65,9 @@ struct taken {
     uint64_t sequence;
 };
 
+/* `visits`: comes for a while beside the sinks that run; takes no name of theirs. */
 bool consumer_new(struct consumer **out, const struct sink_options *options,
-                  const struct consumer_hooks *hooks, struct err *err) MUST_CHECK;
+                  const struct consumer_hooks *hooks, bool visits, struct err *err) MUST_CHECK;
 bool consumer_subscribe(struct consumer *consumer,
                         struct err *err) MUST_CHECK; /* joins the group */
 /* Leaves the group (with the hooks of a revoke), waiting at most this long. */

@@ -445,7 +445,7 @@ open_parts(struct pipeline *pipeline, struct err *err)
         .rewound = rewound,
         .note = note,
     };
-    if (!consumer_new(&pipeline->consumer, options, &hooks, err))
+    if (!consumer_new(&pipeline->consumer, options, &hooks, pipeline->settings.once, err))
         return false;
     return dead_letters_new(&pipeline->letters, options, consumer_fd(pipeline->consumer),
                             letters_done, pipeline, err);

@@ -24,6 +24,7 @@ struct consumer {
     uint64_t magic;
     const struct sink_options *options;
     struct consumer_hooks hooks;
+    const char *name; /* in the group, "" for none */
     rd_kafka_t *client;
     rd_kafka_queue_t *queue;
     int event_fd;

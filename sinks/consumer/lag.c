@@ -14,7 +14,7 @@ ask_ends(struct consumer *consumer)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
     for (size_t i = 0; i < consumer->all_count; i++) {
         const struct partition *it = consumer->all[i];
-        if (it->assigned)
+        if (it->assigned && !it->doubted && !consumer->routes[it->route].missing)
             rd_kafka_topic_partition_list_add(list, consumer_topic(consumer, it), it->id)->offset =
                 RD_KAFKA_OFFSET_END;
     }
