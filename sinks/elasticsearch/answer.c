@@ -233,7 +233,7 @@ on_end_map(void *context)
     answer->quiet = 0;
     answer->depth--;
     answer->place = PLACE_OTHER;
-    if (answer->depth == DEPTH_TOP || answer->depth == DEPTH_RESULT)
+    if (answer->depth == (answer->in_items ? DEPTH_RESULT : DEPTH_TOP))
         answer->in_error = false;
     if (answer->in_items && answer->depth == DEPTH_ITEMS)
         return finish_item(answer);

@@ -312,6 +312,27 @@ values_in_foreign_places_do_not_count(void **state)
     answer_free(reading.answer);
 }
 
+/* As Elasticsearch 7.17 with security says it: objects in the root cause. */
+static void
+refused_login_is_told_in_its_own_words(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"error\":{\"root_cause\":[{\"type\":\"x\",\"reason\":\"y\",\"header\":{\"a\":[\"b\"]}}],"
+        "\"type\":\"security_exception\",\"reason\":\"unable to "
+        "authenticate\",\"header\":{\"a\":[]}},"
+        "\"status\":401}";
+    struct reading reading;
+    read_text(&reading, 2, 401, text, sizeof(text) - 1, 7);
+    assert_false(reading.believed);
+    assert_string_equal(reading.err.text, "security_exception: unable to authenticate (HTTP 401)");
+    assert_int_equal(reading.items[1].outcome, OUTPUT_SERVER_FAULT);
+    answer_free(reading.answer);
+    read_text(&reading, 2, 403, text, sizeof(text) - 1, 7);
+    assert_int_equal(reading.items[1].outcome, OUTPUT_INDEX_FAULT);
+    answer_free(reading.answer);
+}
+
 static void
 full_queues_are_retried_by_item_and_hopeless_sizes_are_split(void **state)
 {
@@ -420,6 +441,7 @@ main(void)
         cmocka_unit_test(answer_without_end_is_left_after_a_megabyte),
         cmocka_unit_test(pages_of_proxies_are_quoted_not_parsed),
         cmocka_unit_test(values_in_foreign_places_do_not_count),
+        cmocka_unit_test(refused_login_is_told_in_its_own_words),
         cmocka_unit_test(full_queues_are_retried_by_item_and_hopeless_sizes_are_split),
         cmocka_unit_test(body_has_an_action_and_a_value_line_for_each_item),
         cmocka_unit_test(zipped_body_unpacks_to_the_plain_one),
