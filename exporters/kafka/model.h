@@ -7,11 +7,11 @@
 #ifndef EXPORTERS_KAFKA_MODEL_H
 #define EXPORTERS_KAFKA_MODEL_H
 
+#include "core/hash.h"
 #include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "core/err.h"
 #include "exporters/kafka/history.h"
