@@ -27,7 +27,7 @@ enum state_record {
     RECORD_INPUT,
     RECORD_TIME, /* wall clock, whether the owner stopped in order, and of which boot it was */
     RECORD_PARTS,
-    RECORD_DAYS, /* all day marks of a generation, as they stand in its own record, too */
+    RECORD_DAYS,    /* all day marks of a generation, as they stand in its own record, too */
     RECORD_RECEIPT, /* what is delivered and not receipted, agent/receipt.h */
 };
 
