@@ -114,7 +114,8 @@ class SinkWorld:
             process = subprocess.Popen([str(binary("tailrace-sink")), "run", "-c",
                                         str(self.config)], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, env=environment(
-                                           IN=LIBRARIES, LOG=self.folder / "faults", **faults))
+                                           "tailrace-sink", IN=LIBRARIES,
+                                           LOG=self.folder / "faults", **faults))
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:

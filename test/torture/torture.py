@@ -90,7 +90,7 @@ class Result:
         self.code, self.text, self.faults, self.calls = code, text, faults, calls
 
 
-def environment(**faults: Any) -> dict[str, str]:
+def environment(program: str, **faults: Any) -> dict[str, str]:
     """Of a process whose calls fail; without faults that of any other. `_` stands for FAULTS."""
     preload = str(library())
     runtime = os.environ.get("TAILRACE_SANITIZER")      # libasan.so, for a build with it
@@ -98,17 +98,18 @@ def environment(**faults: Any) -> dict[str, str]:
                                    for key, value in faults.items()}
     if runtime:
         preload += f":{runtime}"
-        # Whole stacks: leaks.supp names what is deep in them.
+        # Whole stacks: the .supp files name what is deep in them.
         found["ASAN_OPTIONS"] = "verify_asan_link_order=0:exitcode=99:fast_unwind_on_malloc=0"
         found["UBSAN_OPTIONS"] = "exitcode=99"
-        found["LSAN_OPTIONS"] = f"suppressions={HERE / 'leaks.supp'}:print_suppressions=0"
+        leaks = HERE / f"{program.removeprefix('tailrace-')}.supp"
+        found["LSAN_OPTIONS"] = f"suppressions={leaks}:print_suppressions=0"
     return found | {"LD_PRELOAD": preload} if faults else found
 
 
 def once(program: str, config: Path, log: Path, faults: str, **more: Any) -> Result:
     """`PROGRAM once` to its end, with failing calls or none."""
     log.unlink(missing_ok=True)
-    found = environment(_=faults, LOG=log, **more) if faults else environment()
+    found = environment(program, **({"_": faults, "LOG": log} | more if faults else {}))
     process = subprocess.Popen([str(binary(program)), "once", "-c", str(config)],
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, env=found)
@@ -165,7 +166,7 @@ class World:
         return subprocess.Popen([str(binary("tailrace-agent")), "run", "-c", str(self.config)],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=open(self.folder / "agent.log", "ab"),
-                                env=environment(**faults))
+                                env=environment("tailrace-agent", **faults))
 
 
 def read_log(path: Path) -> tuple[list[str], int]:
