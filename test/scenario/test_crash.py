@@ -12,5 +12,5 @@ def number(name: str, default: int) -> int:
 
 def test_every_line_arrives_exactly_once_whatever_is_killed(stack, folder, seed):
     plan = Plan(agent=number("AGENT", 4), sink=number("SINK", 4), broker=number("BROKER", 1),
-                index=number("INDEX", 1), rate=1000, seed=seed)
+                index=number("INDEX", 1), rate=500, seed=seed)
     CrashRun(stack, plan, folder).run()
