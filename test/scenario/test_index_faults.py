@@ -96,7 +96,9 @@ def test_a_repeated_id_is_a_duplicate(kafka, product, make_sink):
 
 
 @pytest.mark.parametrize("block", ["index.blocks.write", "index.blocks.read_only_allow_delete"])
-def test_a_blocked_index_pauses_its_route_alone(kafka, two_products, make_sink, block):
+def test_a_blocked_index_pauses_its_route_alone(kafka, search, two_products, make_sink, block):
+    if "allow_delete" in block and search in ("elasticsearch8", "elasticsearch9"):
+        pytest.skip("it lifts this block by itself while it does not look after its disk")
     left, right = two_products
     topics = [kafka.topic(label, 2, dead_letters=True) for label in ("blocked", "open")]
     left.create()

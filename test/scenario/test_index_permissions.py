@@ -15,20 +15,25 @@ from wait import wait_for
 pytestmark = pytest.mark.skipif(not LONG, reason="another server: with TAILRACE_SEARCH=all")
 
 RECORDS = 500
-ROLE = """\
-writer:
+# What nobody may without a login, everybody may as well: so it must not be writing.
+ROLES = """\
+onlooker:
   cluster: ["monitor"]
   indices:
+    - names: ["*"]
+      privileges: ["read", "view_index_metadata", "maintenance", "delete_index"]
+writer:
+  indices:
     - names: [{names}]
-      privileges: ["create_doc", "create_index", "read", "maintenance"]
+      privileges: ["create_doc", "create_index"]
 """
-SETTINGS = {"xpack.security.enabled": True, "xpack.security.authc.anonymous.username": "operator",
-            "xpack.security.authc.anonymous.roles": "superuser"}
+SETTINGS = {"xpack.security.enabled": True, "xpack.security.authc.anonymous.username": "onlooker",
+            "xpack.security.authc.anonymous.roles": "onlooker"}
 
 
 @pytest.fixture
 def guarded(stack):
-    """Who does not log in may do everything; `writer` may write to what allow() names."""
+    """Who does not log in may look; `writer` may write to what allow() names."""
     config = stack.node_dir("elasticsearch7") / "config"
     config.mkdir(parents=True, exist_ok=True)
     secret = crypt.crypt("right", "$2a$10$abcdefghijklmnopqrstuu")
@@ -36,7 +41,7 @@ def guarded(stack):
     (config / "users_roles").write_text("writer:writer\n")
 
     def allow(*names: str) -> None:
-        (config / "roles.yml").write_text(ROLE.format(names=json.dumps(names)[1:-1]))
+        (config / "roles.yml").write_text(ROLES.format(names=json.dumps(names)[1:-1]))
 
     allow("nothing")
     yield stack.start("elasticsearch7", settings=SETTINGS), allow

@@ -36,7 +36,7 @@ def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
     expected = expected_by_place(logs.glob("*.log"))
     assert shipped_before >= HEAD
 
-    patience = 120 + LINES / 500
+    patience = 300 + LINES / 500
     with Watch(sink):
         agent.start()
         sink.start()

@@ -35,7 +35,7 @@ from stack_cache import HERE, StackError, jars, java17, java21, locked, say, ven
 
 DEFAULT_PORT_BASE = 21000
 EPHEMERAL = 32768        # ports from here on are handed out to outgoing connections
-READY_SECONDS = 180
+READY_SECONDS = 300
 GRACE_SECONDS = 20
 ZOOKEEPER = 0            # the node number of ZooKeeper in kafka36, kafka36x3
 JAVA21 = ("opensearch3", "elasticsearch9")
