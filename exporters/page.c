@@ -431,6 +431,19 @@ put_entry(const struct entry *entries, size_t index, enum metric_page form, stru
     }
 }
 
+bool
+page_is_apart(const struct page *page, const struct page *const *others, size_t count)
+{
+    for (size_t i = 0; i < page->family_count; i++) {
+        const char *name = page_word(page, page->families[i].name);
+        for (size_t other = 0; other < count; other++)
+            for (size_t k = 0; others[other] != page && k < others[other]->family_count; k++)
+                if (strcmp(page_word(others[other], others[other]->families[k].name), name) == 0)
+                    return false;
+    }
+    return true;
+}
+
 void
 page_render(const struct page *const *pages, size_t count, enum metric_page form,
             struct buffer *out)

@@ -79,6 +79,9 @@ size_t page_utf8_size(const char *text, size_t size);
 
 const char *page_word(const struct page *page, size_t offset); /* name or help of a family */
 
+/* Whether no family of `page` is in one of the others, so that it may stand beside them by itself. */
+bool page_is_apart(const struct page *page, const struct page *const *others, size_t count);
+
 /* Appends all families of these pages, without the "# EOF" of OpenMetrics. */
 void page_render(const struct page *const *pages, size_t count, enum metric_page form,
                  struct buffer *out);

@@ -12,15 +12,18 @@
 #include <time.h>
 
 #include "core/assert.h"
+#include "core/bounds.h"
 #include "core/clock.h"
 #include "core/health.h"
 #include "exporters/left_out.h"
 #include "exporters/options.h"
+#include "exporters/pack.h"
 #include "exporters/page.h"
 
-#define STALE_ROUNDS 3    /* intervals that a page is served without a newer one */
-#define END_WAIT_S 5      /* for a round under way, when the program stops */
-#define TARGETS_MAX 1000U /* threads */
+#define PACK_SIZE_MIN (64U * 1024) /* below, packing at the scrape costs less than 1 ms */
+#define STALE_ROUNDS 3             /* intervals that a page is served without a newer one */
+#define END_WAIT_S 5               /* for a round under way, when the program stops */
+#define TARGETS_MAX 1000U          /* threads */
 
 struct target {
     struct remote_lane *owner;
@@ -28,7 +31,8 @@ struct target {
     size_t class_index;
     struct remote_about about;
     void *self;
-    struct page work;   /* the thread's */
+    struct page work; /* the thread's */
+    struct pack work_pack;
     struct err failure; /* the thread's */
     pthread_t thread;
     bool started;
@@ -36,6 +40,8 @@ struct target {
 
     pthread_mutex_t lock; /* guards what follows */
     struct page shown;
+    struct pack pack; /* of it, if it is large and somebody wants gzip */
+    enum metric_page form;
     char error[ERR_TEXT_MAX];
     bool success;
     uint64_t refreshes, failures;
@@ -48,6 +54,7 @@ struct remote_lane {
     struct left_out *left_out;
     struct health *health;
     atomic_bool stop;
+    atomic_int form;      /* in which pages are packed; -1: nobody asked for gzip */
     pthread_mutex_t lock; /* for the condition alone */
     pthread_cond_t wake;  /* the end */
 };
@@ -67,6 +74,8 @@ open_targets(struct remote_lane *remotes, const struct exporter_options *options
             (void)pthread_mutex_init(&target->lock, NULL);
             page_init(&target->work, series_max);
             page_init(&target->shown, series_max);
+            pack_init(&target->work_pack);
+            pack_init(&target->pack);
             if (!target->class->open(&target->self, options, i, &target->about, err))
                 return false;
             ASSERT(target->about.interval_ms > 0);
@@ -85,6 +94,7 @@ remote_lane_new(struct remote_lane **out, const struct exporter_options *options
     *out = remotes;
     remotes->left_out = left_out;
     remotes->health = health;
+    atomic_init(&remotes->form, -1);
     (void)pthread_mutex_init(&remotes->lock, NULL);
     pthread_condattr_t attributes;
     (void)pthread_condattr_init(&attributes);
@@ -101,6 +111,22 @@ remote_lane_new(struct remote_lane **out, const struct exporter_options *options
         return err_set(err, ERR_STOP, 0, "cannot start the remote collectors: out of memory");
     remotes->count = count;
     return open_targets(remotes, options, series_max, err);
+}
+
+/* A large page is packed here, once, and not at each scrape. */
+static void
+pack_work(struct target *target, int form)
+{
+    const struct page *page = &target->work;
+    struct buffer text;
+    pack_clear(&target->work_pack);
+    if (form < 0 || page->samples.size < PACK_SIZE_MIN)
+        return;
+    buffer_init(&text, HTTP_BODY_MAX);
+    page_render(&page, 1, (enum metric_page)form, &text);
+    if (!text.failed)
+        pack_text(&target->work_pack, text.bytes, text.size);
+    buffer_done(&text);
 }
 
 /* One round, and its page shown. */
@@ -121,6 +147,8 @@ refresh(struct target *target)
     if (fine && target->work.failed)
         fine = err_set(&target->failure, ERR_RETRY, 0, "the page has more than memory allows");
     left_out_note(remotes->left_out, &target->work);
+    int form = atomic_load(&remotes->form);
+    pack_work(target, form);
     cpu_ns = clock_thread_ns() - cpu_ns;
 
     (void)pthread_mutex_lock(&target->lock);
@@ -128,6 +156,10 @@ refresh(struct target *target)
     target->shown = target->work;
     target->work = page;
     target->work.absences = target->shown.absences;
+    struct pack pack = target->pack;
+    target->pack = target->work_pack;
+    target->work_pack = pack;
+    target->form = form == METRIC_PAGE_OPENMETRICS ? METRIC_PAGE_OPENMETRICS : METRIC_PAGE_TEXT;
     target->success = fine;
     target->refreshes++;
     target->failures += !fine;
@@ -213,6 +245,8 @@ remote_lane_free(struct remote_lane *remotes)
         target->class->close(target->self);
         page_done(&target->work);
         page_done(&target->shown);
+        pack_done(&target->work_pack);
+        pack_done(&target->pack);
         (void)pthread_mutex_destroy(&target->lock);
     }
     free(remotes->targets);
@@ -276,7 +310,7 @@ remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state
 }
 
 size_t
-remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const struct page **pages,
+remote_lane_lock(struct remote_lane *remotes, const bool *wanted, struct remote_shown *shown,
                  size_t max)
 {
     size_t count = 0;
@@ -286,8 +320,13 @@ remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const struct p
             continue;
         (void)pthread_mutex_lock(&target->lock);
         target->locked = true;
-        if (target->refreshes > 0 && !is_stale(target, clock_monotonic_ms()))
-            pages[count++] = &target->shown;
+        if (target->refreshes == 0 || is_stale(target, clock_monotonic_ms()))
+            continue;
+        shown[count++] = (struct remote_shown){
+            .page = &target->shown,
+            .pack = target->pack.size > 0 ? &target->pack : NULL,
+            .form = target->form,
+        };
     }
     return count;
 }
@@ -302,6 +341,12 @@ remote_lane_unlock(struct remote_lane *remotes)
         target->locked = false;
         (void)pthread_mutex_unlock(&target->lock);
     }
+}
+
+void
+remote_lane_pack(struct remote_lane *remotes, enum metric_page form)
+{
+    atomic_store(&remotes->form, (int)form);
 }
 
 void
