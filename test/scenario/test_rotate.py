@@ -256,6 +256,34 @@ def test_what_hides_several_indices_works_and_check_says_what_it_costs(
             index.ask("DELETE", f"/{name}")
 
 
+def test_a_route_that_is_changed_after_a_stop_in_order_has_each_record_once(
+        kafka, opensearch, make_sink):
+    topic = kafka.topic("changed", 3)
+    names = [Index.fresh(opensearch, "changed") for _ in range(4)]
+    routes = [{"topic": topic, "index": each.name} for each in names]
+    routes[2]["rotate"] = "daily"   # switched on, and off again: under names that nothing has
+    count, left = 5000, []
+    try:
+        for number, route in enumerate(routes):
+            kafka.produce(topic, [event(each, today())
+                                  for each in range(number * count, (number + 1) * count)])
+            sink = make_sink(kafka.servers, f"group-{topic}", [route], opensearch,
+                             label=f"sink{number}", bulk={"size": "64KiB", "in_flight": 1})
+            sink.start()
+            sink.wait_metric("tailrace_sink_finished_records_total", 1000, 90)
+            if number < len(routes) - 1:
+                sink.stop()     # in the middle of its work
+                left.append(kafka.lag(f"group-{topic}", topic))
+        kafka.wait_committed(f"group-{topic}", topic, 90)
+        sink.stop()
+        ids = [id for each in names for id, _ in each.documents()]
+        assert len(ids) == len(set(ids)) == count * len(routes)
+        assert max(left) > 0, "each sink was done when it was stopped: the test proves nothing"
+    finally:
+        for each in names:
+            forget(each)
+
+
 @pytest.mark.parametrize("route, words", [
     ({"retention": "7d"}, "it needs rotate: daily"), ({"retention": "36h"}, "whole days"),
     ({"rotate": "hourly"}, "none or daily")])
