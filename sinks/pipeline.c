@@ -384,6 +384,7 @@ stop(struct pipeline *pipeline)
 {
     (void)sd_notify(0, "STOPPING=1");
     log_info("stopping: waiting for what is under way");
+    ticks_stop(pipeline->ticks);
     drain(pipeline, STOP_DRAIN_MS);
     struct err err;
     if (!consumer_commit_wait(pipeline->consumer, STOP_COMMIT_MS, &err))

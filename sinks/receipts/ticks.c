@@ -25,7 +25,7 @@
 #define SWEEP_INTERVAL_MS 5000
 #define LOOK_INTERVAL_MS 30000 /* for the topic, and partitions that were added */
 #define QUESTION_TIMEOUT_MS 4000
-#define FREE_SECONDS 2
+#define FREE_SECONDS 1
 #define PARTITIONS_MAX 100000
 #define PROBLEM_SIZE 320
 
@@ -477,13 +477,21 @@ ticks_new(struct ticks **out, const struct sink_options *options, struct metrics
 static struct ticks *abandoned;
 
 void
-ticks_free(struct ticks *ticks)
+ticks_stop(struct ticks *ticks)
 {
     if (ticks == NULL)
         return;
     (void)pthread_mutex_lock(&ticks->lock);
     ticks->shared.stopping = true;
     (void)pthread_mutex_unlock(&ticks->lock);
+}
+
+void
+ticks_free(struct ticks *ticks)
+{
+    if (ticks == NULL)
+        return;
+    ticks_stop(ticks);
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += FREE_SECONDS;

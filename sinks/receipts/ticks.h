@@ -31,7 +31,8 @@ struct ticks;
 /* NULL in `out`, and true, when receipts.topic is empty. */
 bool ticks_new(struct ticks **out, const struct sink_options *options, struct metrics *metrics,
                struct err *err) MUST_CHECK;
-void ticks_free(struct ticks *ticks); /* NULL is fine; waits two seconds at the most */
+void ticks_stop(struct ticks *ticks); /* ends the thread, does not wait; NULL is fine */
+void ticks_free(struct ticks *ticks); /* NULL is fine; waits a second at the most */
 
 /* Records [first, end) of a route's partition were deleted before they were consumed. */
 void ticks_lost(struct ticks *ticks, size_t route, int32_t partition, int64_t first, int64_t end);
