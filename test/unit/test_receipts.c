@@ -12,6 +12,7 @@
 #include "agent/receipts.h"
 #include "agent/state.h"
 #include "agent/topics.h"
+#include "core/assert.h"
 
 struct world {
     struct agent agent;
@@ -108,6 +109,13 @@ teardown(void **context)
     return 0;
 }
 
+static struct generation *
+life(const struct world *world)
+{
+    ASSERT(world->file.generation != NULL);
+    return world->file.generation;
+}
+
 /* A batch is acknowledged, and committed. */
 static void
 commit(struct world *world, uint64_t start, uint64_t end, uint32_t records, int32_t partition,
@@ -146,7 +154,7 @@ close_now(struct world *world)
     struct topic *control = topic_get(agent, world->options.receipts.topic, &err);
     topic_found(agent, control, &(struct producer_topic){.partition_count = 1, .leaders = &leader});
     state_put_progress(agent->state, world->file.generation);
-    world->file.generation->changed = false;
+    life(world)->changed = false;
     agent->sending = true;
     receipts_flush(agent);
     receipts_tick(agent);
@@ -158,7 +166,7 @@ batches_become_one_range_with_its_place(void **context)
     struct world *world = *context;
     commit(world, 0, 100, 3, 1, 10);
     commit(world, 100, 150, 2, 1, 13);
-    const struct receipt *receipt = world->file.generation->receipt;
+    const struct receipt *receipt = life(world)->receipt;
     assert_non_null(receipt);
     assert_int_equal(receipt->from, 0);
     assert_int_equal(receipt->to, 150);
@@ -180,8 +188,8 @@ a_record_without_its_offset_leaves_the_place_unknown(void **context)
     struct world *world = *context;
     commit(world, 0, 100, 3, 1, 10);
     commit(world, 100, 150, 2, 1, -1001);
-    assert_true(world->file.generation->receipt->scattered);
-    assert_int_equal(world->file.generation->receipt->events, 5);
+    assert_true(life(world)->receipt->scattered);
+    assert_int_equal(life(world)->receipt->events, 5);
 }
 
 static void
@@ -192,7 +200,7 @@ what_is_owed_survives_a_kill(void **context)
     commit(world, 100, 150, 2, 1, 13);
     start_again(world);
     commit(world, 150, 200, 1, 1, 20);
-    const struct receipt *receipt = world->file.generation->receipt;
+    const struct receipt *receipt = life(world)->receipt;
     assert_int_equal(receipt->from, 0);
     assert_int_equal(receipt->to, 200);
     assert_int_equal(receipt->events, 6);
@@ -207,9 +215,9 @@ what_is_sent_and_not_acknowledged_is_owed_with_what_is_open(void **context)
     struct world *world = *context;
     commit(world, 0, 100, 3, 1, 10);
     close_now(world);
-    const struct receipt *sent = world->file.generation->receipt_sent;
+    const struct receipt *sent = life(world)->receipt_sent;
     assert_non_null(sent);
-    assert_null(world->file.generation->receipt);
+    assert_null(life(world)->receipt);
     assert_memory_equal(sent->message, "r1.", 3);
     char text[1024] = "";
     assert_true(sent->value_size < sizeof(text));
@@ -221,11 +229,11 @@ what_is_sent_and_not_acknowledged_is_owed_with_what_is_open(void **context)
     assert_non_null(strstr(text, ",\"partition\":1,\"first\":10,\"last\":12}}"));
     commit(world, 100, 200, 4, 1, 13);
     start_again(world);
-    const struct receipt *receipt = world->file.generation->receipt;
+    const struct receipt *receipt = life(world)->receipt;
     assert_int_equal(receipt->from, 0);
     assert_int_equal(receipt->to, 200);
     assert_int_equal(receipt->events, 7);
-    assert_null(world->file.generation->receipt_sent);
+    assert_null(life(world)->receipt_sent);
 }
 
 static void
@@ -236,8 +244,8 @@ a_life_has_one_receipt_under_way_and_the_next_waits(void **context)
     close_now(world);
     commit(world, 100, 200, 4, 1, 13);
     close_now(world);
-    assert_int_equal(world->file.generation->receipt_sent->to, 100);
-    assert_int_equal(world->file.generation->receipt->from, 100);
+    assert_int_equal(life(world)->receipt_sent->to, 100);
+    assert_int_equal(life(world)->receipt->from, 100);
 }
 
 static void
@@ -245,11 +253,11 @@ a_jump_of_the_position_ends_the_range(void **context)
 {
     struct world *world = *context;
     commit(world, 0, 100, 3, 1, 10);
-    world->file.generation->committed = 150; /* `state set`, or a receipt that did not survive */
+    life(world)->committed = 150; /* `state set`, or a receipt that did not survive */
     commit(world, 150, 200, 4, 1, 13);
-    assert_int_equal(world->file.generation->receipt_sent->to, 100);
-    assert_int_equal(world->file.generation->receipt->from, 150);
-    assert_int_equal(world->file.generation->receipt->events, 4);
+    assert_int_equal(life(world)->receipt_sent->to, 100);
+    assert_int_equal(life(world)->receipt->from, 150);
+    assert_int_equal(life(world)->receipt->events, 4);
 }
 
 static void
@@ -258,9 +266,9 @@ zeros_at_the_beginning_are_part_of_the_range(void **context)
     struct world *world = *context;
     receipts_passed(&world->agent, &world->file, 4096);
     commit(world, 4096, 4100, 1, 1, 10);
-    assert_int_equal(world->file.generation->receipt->from, 0);
-    assert_int_equal(world->file.generation->receipt->to, 4100);
-    assert_int_equal(world->file.generation->receipt->zeros, 4096);
+    assert_int_equal(life(world)->receipt->from, 0);
+    assert_int_equal(life(world)->receipt->to, 4100);
+    assert_int_equal(life(world)->receipt->zeros, 4096);
 }
 
 static void
@@ -272,9 +280,9 @@ without_a_topic_nothing_is_kept(void **context)
     world->options.receipts.topic = none;
     start_again(world);
     assert_null(world->agent.receipts);
-    assert_null(world->file.generation->receipt);
+    assert_null(life(world)->receipt);
     commit(world, 100, 200, 4, 1, 13);
-    assert_null(world->file.generation->receipt);
+    assert_null(life(world)->receipt);
 }
 
 /* A file that moves all day puts its receipt with each progress; a snapshot has it once. */
