@@ -118,8 +118,8 @@ server_headers(const struct server *server, const char *content_type, bool gzip)
     return list;
 }
 
-/* A connection that a firewall or a balancer forgot takes what is sent and answers nothing, not even
- * a reset: the kernel gives it up after these times instead of the request's own, long one. */
+/* A connection that a firewall or a balancer forgot takes what is sent and answers nothing, not
+ * even a reset: the kernel gives it up after these times instead of the request's own, long one. */
 static int
 on_socket(void *context, curl_socket_t fd, curlsocktype purpose)
 {
