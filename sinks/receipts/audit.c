@@ -343,15 +343,27 @@ ask(struct audit *audit, const char *index, struct err *err)
     return true;
 }
 
+/* An input may be given another topic while its files live on. */
+static size_t
+topic_at(struct life *life, uint64_t offset)
+{
+    const struct range *range = life_range_at(life, offset);
+    if (range != NULL)
+        return range->topic;
+    const struct range *last = &life->ranges[life->range_count - 1];
+    return offset >= last->to ? last->topic : life->ranges[0].topic;
+}
+
 static bool
-ask_life(struct audit *audit, struct life *life, const char *index, struct err *err)
+ask_life(struct audit *audit, struct life *life, size_t topic, const char *index, struct err *err)
 {
     char generation[GENERATION_TEXT_SIZE];
     generation_id_format(life->id, generation);
     for (size_t i = 0; i < life->event_count; i++) {
         struct event *event = &life->events[i];
         if (event->state == EVENT_INDEXED || event->state == EVENT_TWICE ||
-            (audit->again && event->state == EVENT_LETTER))
+            (audit->again && event->state == EVENT_LETTER) ||
+            topic_at(life, event->offset) != topic)
             continue;
         struct lookup_item *item = &audit->items[audit->item_count++];
         *item = (struct lookup_item){.data = event};
@@ -372,7 +384,7 @@ ask_topic(struct audit *audit, size_t topic, struct err *err)
     if (!audit->class->refresh(audit->lookup, route->index, err))
         return false;
     for (struct life *life = audit->proof.table; life != NULL; life = life->hh.next)
-        if (life->ranges[0].topic == topic && !ask_life(audit, life, route->index, err))
+        if (!ask_life(audit, life, topic, route->index, err))
             return false;
     return ask(audit, route->index, err);
 }
@@ -389,9 +401,10 @@ judge_absent(struct audit *audit)
                 event->state == EVENT_LETTER)
                 continue;
             const struct range *range = life_range_at(life, event->offset);
-            bool done = range != NULL
-                            ? range->done
-                            : topic_is_done(audit, audit->proof.topics[life->ranges[0].topic]);
+            bool done =
+                range != NULL
+                    ? range->done
+                    : topic_is_done(audit, audit->proof.topics[topic_at(life, event->offset)]);
             event->state = done ? EVENT_MISSING : EVENT_WAITING;
             missing += done ? 1 : 0;
         }
