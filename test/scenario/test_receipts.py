@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 
+from confluent_kafka import TopicPartition
 from embedded import EmbeddedBroker
 from wait import wait_for
 
@@ -214,6 +215,14 @@ def test_receipts_never_hold_up_events(kafka, index, make_agent, make_sink, logs
     assert (life["from"], life["to"], life["lines"]) == (0, books.lives[0].size,
                                                          books.lives[0].lines)
     assert life["fine"] and life["no_receipt_ranges"] == []
+
+    # What Kafka does not hold any more is not called proven.
+    ends = [TopicPartition(topic, partition, end) for partition, (_, end) in
+            kafka.stack.watermarks(kafka.name, topic).items() if end > 0]
+    for done in kafka.stack.admin(kafka.name).delete_records(ends).values():
+        done.result()
+    [gone] = audit(sink, code=1)
+    assert gone["deleted_by_retention"] == life["events"] and gone["indexed"] == 0
 
 
 def test_bytes_without_a_receipt_are_told_and_looked_for(make_agent, make_sink, logs, folder):
