@@ -190,7 +190,7 @@ def test_what_no_sink_finishes_is_unaccounted_until_one_does(kafka, index, make_
     assert audit(sink)[0]["indexed"] == life["events"]
 
 
-def test_receipts_never_hold_up_events(kafka, index, make_agent, make_sink, logs):
+def test_receipts_never_hold_up_events_and_tell_of_what_kafka_lost(kafka, index, make_agent, make_sink, logs):
     topic = kafka.topic("aside", 2, dead_letters=True)
     receipts = f"receipts-of-{topic}"
     agent = make_agent(kafka.servers, topic, [{"name": "a", "paths": [f"{logs}/*"]}],
@@ -223,6 +223,10 @@ def test_receipts_never_hold_up_events(kafka, index, make_agent, make_sink, logs
         done.result()
     [gone] = audit(sink, code=1)
     assert gone["deleted_by_retention"] == life["events"] and gone["indexed"] == 0
+    kafka.stack.delete_topic(kafka.name, topic)
+    kafka.stack.create_topic(kafka.name, topic, 2, {})
+    [lost] = audit(sink, code=1)
+    assert lost["not_in_kafka"] == life["events"]
 
 
 def test_bytes_without_a_receipt_are_told_and_looked_for(make_agent, make_sink, logs, folder):
