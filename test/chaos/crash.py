@@ -70,6 +70,7 @@ class Plan:
     index: int = 20
     rate: int = 150         # lines a second, as far as the machine follows
     life: int = 300         # lines until a log is rotated, at least
+    minutes: int = 60       # then nothing more is killed, and what arrived is counted
     seed: int = 0
 
 
@@ -107,7 +108,8 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while self.done < self.times and not self.crash.over.is_set():
+            while self.done < self.times and not self.crash.over.is_set() and (
+                    time.monotonic() < self.crash.kill_until):
                 if self.share() > min(each.share() for each in self.crash.killers) + AHEAD:
                     self.crash.over.wait(0.2)
                     continue
@@ -169,6 +171,7 @@ class CrashRun:
                            receipts={"topic": self.receipts})
                       for label in ("sink1", "sink2")]
         self.over = threading.Event()
+        self.kill_until = 0.0
         self.writer = Surely(self, self.logs, plan.seed, plan.rate,
                              [f"{route}-{log}" for route in ROUTES for log in LOGS], plan.life)
         self.reader = TopicReader(self.kafka, self.topics, self.writer.expected, folder)
@@ -188,6 +191,7 @@ class CrashRun:
         try:
             for each in programs:
                 each.start()
+            self.kill_until = time.monotonic() + self.plan.minutes * 60
             with Watch(*programs, every=0.25, note=self.counted.note) as watch:
                 for thread in (self.reader, self.writer, *self.killers):
                     thread.start()
@@ -365,7 +369,7 @@ class CrashRun:
     def summary(self, indexed: dict[str, Tally]) -> None:
         records = sum(each.records for each in self.reader.tallies.values())
         repeats = sum(each.repeats for each in self.reader.tallies.values())
-        kills = ", ".join(f"{each.kind} {each.done} (SIGTERM {each.stops})"
+        kills = ", ".join(f"{each.kind} {each.done} of {each.times} (SIGTERM {each.stops})"
                           for each in self.killers)
         self.say(f"kills: {kills}")
         self.say(f"{len(self.writer.expected)} lines, {dict(self.writer.rotations)}; {records} "
@@ -379,7 +383,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kafka", choices=KAFKA, default=Plan.kafka)
     parser.add_argument("--search", choices=SEARCH, default=Plan.search)
-    for name in ("agent", "sink", "broker", "index", "rate", "life"):
+    for name in ("agent", "sink", "broker", "index", "rate", "life", "minutes"):
         default = getattr(Plan, name)
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
