@@ -616,8 +616,8 @@ take_pending(struct state *state)
     buffer_clear(&state->pending);
 }
 
-/* The time of the job. The first one of a day, and that of an orderly stop, say of each file that
- * has something under way up to where it was sent: days_loaded() relies on it. */
+/* The time of the job. The first one of a day, and that of an orderly stop, say of each file up to
+ * where it was sent, unless the journal has its position there: days_loaded() relies on it. */
 static void
 tell_time(struct state *state, bool clean)
 {
@@ -632,7 +632,7 @@ tell_time(struct state *state, bool clean)
         return;
     state->told_day = day;
     for (const struct generation *at = state->catalog->first; at != NULL; at = at->next)
-        if (at->days.sent > at->committed)
+        if (at->days.sent > at->committed || at->changed)
             state_put_days(state, at);
 }
 
