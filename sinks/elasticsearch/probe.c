@@ -104,32 +104,6 @@ probes_start(struct probes *probes, const uint64_t *waiting_since_ms, uint64_t n
             start(probes, i, now_ms);
 }
 
-/* {"version":{"number":"2.19.1","distribution":"opensearch"}}. The number alone is not enough:
- * OpenSearch can be told to say 7.10.2. */
-static void
-read_product(struct buffer *answer, long status, char out[NODE_PRODUCT_SIZE])
-{
-    static const char *number_path[] = {"version", "number", NULL};
-    static const char *distribution_path[] = {"version", "distribution", NULL};
-    static const char *tagline_path[] = {"tagline", NULL};
-    yajl_val root = answer->failed ? NULL : yajl_tree_parse(buffer_string(answer), NULL, 0);
-    const char *number = YAJL_GET_STRING(yajl_tree_get(root, number_path, yajl_t_string));
-    const char *made_by = YAJL_GET_STRING(yajl_tree_get(root, distribution_path, yajl_t_string));
-    const char *tagline = YAJL_GET_STRING(yajl_tree_get(root, tagline_path, yajl_t_string));
-    int size;
-    if (number == NULL)
-        size = snprintf(out, NODE_PRODUCT_SIZE, "unknown (HTTP %ld)", status);
-    else if (made_by != NULL && strcmp(made_by, "opensearch") == 0)
-        size = snprintf(out, NODE_PRODUCT_SIZE, "OpenSearch %.32s", number);
-    else if (tagline != NULL && strcmp(tagline, "You Know, for Search") == 0)
-        size = snprintf(out, NODE_PRODUCT_SIZE, "Elasticsearch %.32s", number);
-    else
-        size = snprintf(out, NODE_PRODUCT_SIZE, "%.24s %.32s", made_by == NULL ? "?" : made_by,
-                        number);
-    ASSERT(size > 0);
-    yajl_tree_free(root);
-}
-
 /* Nodes of one cluster mostly are of one version: told once. */
 static bool
 is_new_product(const struct nodes *nodes, const char *product)
@@ -159,7 +133,7 @@ probes_finish(struct probes *probes, CURL *easy, CURLcode code, size_t *gone)
     /* A page that is too long for us is an answer as well. */
     if ((code == CURLE_OK || probe->answer.failed) && !server_is_away(status)) {
         char product[NODE_PRODUCT_SIZE];
-        read_product(&probe->answer, status, product);
+        probe_read_product(&probe->answer, status, product);
         nodes->items[i].product_news |= is_new_product(nodes, product);
         memcpy(nodes->items[i].product, product, sizeof(product));
         nodes_probed(nodes, i);
@@ -172,4 +146,30 @@ probes_finish(struct probes *probes, CURL *easy, CURLcode code, size_t *gone)
     server_failed(probes->server, i, code, status, probe->detail, probe->asked_ms, &err);
     *gone = i;
     return true;
+}
+
+/* {"version":{"number":"2.19.1","distribution":"opensearch"}}. The number alone is not enough:
+ * OpenSearch can be told to say 7.10.2. */
+void
+probe_read_product(struct buffer *answer, long status, char out[NODE_PRODUCT_SIZE])
+{
+    static const char *number_path[] = {"version", "number", NULL};
+    static const char *distribution_path[] = {"version", "distribution", NULL};
+    static const char *tagline_path[] = {"tagline", NULL};
+    yajl_val root = answer->failed ? NULL : yajl_tree_parse(buffer_string(answer), NULL, 0);
+    const char *number = YAJL_GET_STRING(yajl_tree_get(root, number_path, yajl_t_string));
+    const char *made_by = YAJL_GET_STRING(yajl_tree_get(root, distribution_path, yajl_t_string));
+    const char *tagline = YAJL_GET_STRING(yajl_tree_get(root, tagline_path, yajl_t_string));
+    int size;
+    if (number == NULL)
+        size = snprintf(out, NODE_PRODUCT_SIZE, "unknown (HTTP %ld)", status);
+    else if (made_by != NULL && strcmp(made_by, "opensearch") == 0)
+        size = snprintf(out, NODE_PRODUCT_SIZE, "OpenSearch %.32s", number);
+    else if (tagline != NULL && strcmp(tagline, "You Know, for Search") == 0)
+        size = snprintf(out, NODE_PRODUCT_SIZE, "Elasticsearch %.32s", number);
+    else
+        size = snprintf(out, NODE_PRODUCT_SIZE, "%.24s %.32s", made_by == NULL ? "?" : made_by,
+                        number);
+    ASSERT(size > 0);
+    yajl_tree_free(root);
 }

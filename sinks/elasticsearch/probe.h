@@ -13,6 +13,7 @@
 
 #include "core/buffer.h"
 #include "core/err.h"
+#include "sinks/elasticsearch/nodes.h"
 
 /* A node that keeps a bulk waiting for this long is probed, while there is another one. */
 #define PROBE_SILENCE_MS 10000
@@ -44,5 +45,8 @@ void probes_start(struct probes *probes, const uint64_t *waiting_since_ms, uint6
 /* False when the request is none of these. Else it is noted; `*gone` is a node that is down since
  * then, and whose bulks need not be waited for, or the number of nodes. */
 bool probes_finish(struct probes *probes, CURL *easy, CURLcode code, size_t *gone) MUST_CHECK;
+
+/* "OpenSearch 2.19.1" of what `/` answered. */
+void probe_read_product(struct buffer *answer, long status, char out[NODE_PRODUCT_SIZE]);
 
 #endif
