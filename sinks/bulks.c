@@ -101,8 +101,8 @@ send_bulk(struct pipeline *pipeline, struct route *route, struct document_list *
     pipeline->class->send(pipeline->output, &bulk->out, sorting_bulk_done, pipeline);
 }
 
-static void
-forget_prepared(struct pipeline *pipeline)
+void
+bulks_forget_prepared(struct pipeline *pipeline)
 {
     for (size_t i = 0; i < pipeline->route_count; i++)
         pipeline->routes[i].prepared = false;
@@ -121,7 +121,7 @@ bulks_note_server_fault(struct pipeline *pipeline, const char *reason, uint64_t 
             "often, at least every %d s",
             reason, (double)(pipeline->server_fault.until_ms - now_ms) / 1000,
             FAULT_WAIT_MAX_MS / 1000);
-    forget_prepared(pipeline); /* whoever comes back may be empty */
+    bulks_forget_prepared(pipeline); /* whoever comes back may be empty */
 }
 
 void
@@ -140,7 +140,7 @@ prepare(struct pipeline *pipeline, struct route *route, uint64_t now_ms)
 {
     /* After a silence nobody knows whether it is still the same store. */
     if (pipeline->bulks_flying == 0 && now_ms - pipeline->heard_ms > PREPARED_MS)
-        forget_prepared(pipeline);
+        bulks_forget_prepared(pipeline);
     if (route->prepared)
         return true;
     struct err err;
@@ -180,8 +180,8 @@ bulks_send(struct pipeline *pipeline, bool flush, uint64_t now_ms)
         limits.bytes = pipeline->working_size;
     if (pipeline->server_fault.active && limits.bytes > PROBE_BYTES_MAX)
         limits.bytes = PROBE_BYTES_MAX;
-    /* Full memory will not fill a bulk further. */
-    limits.flush |= flow_is_full(pipeline, now_ms);
+    /* Full memory will not fill a bulk further, until an answer makes room. */
+    limits.flush |= flow_is_full(pipeline, now_ms) && pipeline->bulks_flying == 0;
 
     size_t idle = 0;
     while (idle < pipeline->route_count && pipeline->class->ready(pipeline->output)) {

@@ -18,6 +18,9 @@ void bulks_send(struct pipeline *pipeline, bool flush, uint64_t now_ms);
 void bulks_note_server_fault(struct pipeline *pipeline, const char *reason, uint64_t now_ms);
 void bulks_note_route_fault(struct route *route, const char *reason, uint64_t now_ms);
 
+/* Template or schema are looked at again before the next bulk. */
+void bulks_forget_prepared(struct pipeline *pipeline);
+
 /* A 413 for a bulk of this size: half of it, or what passed before the size last grew. */
 void bulks_shrink(struct pipeline *pipeline, size_t size, uint64_t now_ms);
 /* Once a second: one huge document, or a server's limit of that day, must not make bulks small

@@ -464,6 +464,7 @@ pipeline_new(struct pipeline **out, const struct pipeline_settings *settings, st
     pipeline->bulk_options = settings->options->bulk;
     pipeline->class = settings->options->sqlite_given ? &output_sqlite : &output_elasticsearch;
     pipeline->started_ms = clock_monotonic_ms();
+    pipeline->server_doubted = true;
     document_pool_init(&pipeline->pool);
     /* Who owns the template owns the shape of documents too; SQLite has no fields to protect. */
     pipeline->pool.nests = !settings->options->sqlite_given &&

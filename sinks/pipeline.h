@@ -80,9 +80,10 @@ struct pipeline {
     size_t proven_size;  /* the same before it last grew */
     uint64_t working_ms; /* when it last changed */
     struct fault server_fault;
-    uint64_t heard_ms; /* when the store last answered */
-    bool maybe_more;   /* the consumer's queue was not empty when last seen */
-    bool was_full;     /* since the queue was last found empty */
+    bool server_doubted; /* it failed since its last answer, or never gave one */
+    uint64_t heard_ms;   /* when the store last answered */
+    bool maybe_more;     /* the consumer's queue was not empty when last seen */
+    bool was_full;       /* since the queue was last found empty */
     bool all_paused;
     uint64_t polled_ms; /* when the consumer was last polled */
     uint64_t stored_ms;

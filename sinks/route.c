@@ -147,7 +147,15 @@ route_wake(struct route *route, uint64_t now_ms)
         else
             route_retry(route, document, document->due_ms);
     }
-    route_put_back(route, &due);
+    if (due.count == 0)
+        return;
+    /* A few that were refused make no bulk of their own while others are under way: they go with
+     * the next full one, or when they waited as long as new ones do. */
+    if (route->bulks_flying == 0)
+        route->fresh_since_ms = 0;
+    else if (route->fresh.count == 0)
+        route->fresh_since_ms = now_ms;
+    document_list_join_front(&route->fresh, &due);
 }
 
 void

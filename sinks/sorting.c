@@ -18,6 +18,10 @@
 /* Smaller bulks than these do not help a store that is short of memory. */
 #define SHORT_OF_MEMORY_BYTES_MIN (128 * 1024)
 
+/* A bulk of this size that is refused as a whole is most of the fetch responses that it came in:
+ * its documents wait where they are. */
+#define UNSETTLED_BYTES_MIN (256 * 1024)
+
 #define BULK_OF(out) ((struct bulk *)(out)->data)
 
 struct sorting {
@@ -28,6 +32,8 @@ struct sorting {
     bool whole;                 /* the request was refused as a whole */
     bool any_passed;            /* some of its documents are done */
     bool noted;                 /* a fault is noted once, not for each item */
+    bool settles;               /* what has to wait must not keep a fetch response alive */
+    bool lone;                  /* the server's first fault since an answer: no reason to stop */
     uint64_t retry_wait_ms;     /* one for all: what was refused together comes back together */
     size_t count;
     size_t stored;     /* of them */
@@ -58,7 +64,8 @@ retry_later(struct sorting *sorting, struct document *document)
     if (sorting->retry_wait_ms == 0)
         sorting->retry_wait_ms = backoff_ms(document->attempts > 0 ? document->attempts - 1 : 0,
                                             RETRY_WAIT_MIN_MS, RETRY_WAIT_MAX_MS);
-    document_settle(document);
+    if (sorting->settles)
+        document_settle(document);
     sorting->route->retried++;
     route_retry(sorting->route, document, sorting->now_ms + sorting->retry_wait_ms);
 }
@@ -91,7 +98,8 @@ doubt(struct sorting *sorting, struct document *document, const struct output_it
 static void
 send_back(struct sorting *sorting, struct document *document)
 {
-    document_settle(document);
+    if (sorting->settles)
+        document_settle(document);
     sorting->route->retried++;
     document_list_append(&sorting->back, document);
 }
@@ -137,6 +145,10 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
         send_back(sorting, document);
         return;
     case OUTPUT_SERVER_FAULT:
+        if (sorting->lone) {
+            retry_later(sorting, document);
+            return;
+        }
         if (!sorting->noted)
             bulks_note_server_fault(pipeline, item->reason, sorting->now_ms);
         sorting->noted = true;
@@ -157,23 +169,42 @@ sort_item(struct sorting *sorting, struct document *document, const struct outpu
     ASSERT(item->outcome != OUTPUT_PENDING);
 }
 
-/* What the whole answer says about server and route, before its items are sorted. */
-static void
+/* True when others may go on although the server did not take this bulk: every load balancer has
+ * a moment. When the next one fails too, the server is away. */
+static bool
+is_lone_fault(struct pipeline *pipeline, const char *reason)
+{
+    if (pipeline->server_doubted || pipeline->server_fault.active)
+        return false;
+    pipeline->server_doubted = true;
+    bulks_forget_prepared(pipeline); /* it may have been a restart of an empty store */
+    pipeline_say(LOG_LEVEL_WARN, "a bulk failed and is sent again, others go on: %s", reason);
+    return true;
+}
+
+/* What the whole answer says about server and route, before its items are sorted. When something
+ * is the server's fault, the reason. */
+static const char *
 judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *out,
       const struct err *err, uint64_t now_ms)
 {
     size_t passed = 0;
-    bool server_fault = false;
+    const char *server_fault = NULL;
     bool unknown = false;
     for (size_t i = 0; i < out->item_count; i++) {
         enum output_outcome outcome = out->items[i].outcome;
         passed += outcome == OUTPUT_INDEXED || outcome == OUTPUT_DUPLICATE ||
                   outcome == OUTPUT_FOUND || outcome == OUTPUT_FAILURE_STORE;
-        server_fault |= outcome == OUTPUT_SERVER_FAULT;
+        if (outcome == OUTPUT_SERVER_FAULT && server_fault == NULL)
+            server_fault =
+                out->items[i].reason == NULL ? "no reason was given" : out->items[i].reason;
         unknown |= outcome == OUTPUT_UNKNOWN;
     }
-    if (!server_fault && fault_clear(&pipeline->server_fault))
-        pipeline_say(LOG_LEVEL_INFO, "the index answers again");
+    if (server_fault == NULL) {
+        pipeline->server_doubted = false;
+        if (fault_clear(&pipeline->server_fault))
+            pipeline_say(LOG_LEVEL_INFO, "the index answers again");
+    }
     if (passed > 0) {
         route->successes += passed;
         route->unknown_streak = 0;
@@ -188,6 +219,7 @@ judge(struct pipeline *pipeline, struct route *route, const struct output_bulk *
                       out->value_bytes > SHORT_OF_MEMORY_BYTES_MIN);
     if (err != NULL && too_large && out->item_count > 1)
         bulks_shrink(pipeline, out->value_bytes, now_ms);
+    return server_fault;
 }
 
 void
@@ -201,6 +233,7 @@ sorting_bulk_done(void *context, struct output_bulk *out, const struct err *err)
         .pipeline = pipeline,
         .route = route,
         .whole = err != NULL,
+        .settles = err == NULL || out->value_bytes < UNSETTLED_BYTES_MIN,
         .count = out->item_count,
         .oldest_ms = INT64_MAX,
         .now_ms = clock_monotonic_ms(),
@@ -210,7 +243,8 @@ sorting_bulk_done(void *context, struct output_bulk *out, const struct err *err)
     pipeline->bulks_flying--;
     pipeline->flying_bytes -= out->value_bytes;
     uint64_t successes = route->successes;
-    judge(pipeline, route, out, err, sorting.now_ms);
+    const char *server_fault = judge(pipeline, route, out, err, sorting.now_ms);
+    sorting.lone = server_fault != NULL && is_lone_fault(pipeline, server_fault);
     sorting.any_passed = route->successes > successes;
     for (size_t i = 0; i < out->item_count; i++) {
         struct document *document = bulk->documents[i];

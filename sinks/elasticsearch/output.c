@@ -29,8 +29,9 @@
 #include "sinks/output.h"
 
 #define REQUEST_MAGIC 0x7265717565737431ULL
-#define REQUESTS_MAX 32 /* the largest bulk.in_flight */
-#define WAIT_FDS_MAX 16 /* the loop has signals, Kafka and questions to wait for */
+#define REQUESTS_MAX 32    /* the largest bulk.in_flight */
+#define WAIT_FDS_MAX 16    /* the loop has signals, Kafka and questions to wait for */
+#define FULL_QUEUE_SHARE 4 /* one of so many items refused: the queue counts as full */
 #define BULK_PATH                                                                                  \
     "/_bulk?filter_path=took,errors,error,status,items.*.status,items.*.failure_store,"            \
     "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
@@ -405,23 +406,30 @@ elasticsearch_release(struct output *output, struct output_bulk *bulk)
     bulk->private_data = NULL;
 }
 
-/* Additive increase, multiplicative decrease; one full queue is one cut, however many bulks meet
- * it. */
+/* Additive increase, multiplicative decrease, both by the share of refused items: a server refuses
+ * those of one shard's queue, and a few of thousands are no reason to send half as much, while a
+ * quarter of them is. What met one full queue is one cut, however many bulks it were. */
 static void
 adapt(struct output *output, const struct request *request, bool fine)
 {
-    bool queue_full = false;
-    for (size_t i = 0; i < request->bulk->item_count && !queue_full; i++)
-        queue_full = request->bulk->items[i].outcome == OUTPUT_RETRY ||
-                     request->bulk->items[i].outcome == OUTPUT_RETRY_SMALLER;
-    if (!queue_full && fine) {
-        output->limit += 1 / output->limit;
-        if (output->limit > output->limit_max)
-            output->limit = output->limit_max;
-    } else if (queue_full && request->started_ms >= output->cut_ms) {
-        output->limit = output->limit > 2 ? output->limit / 2 : 1;
+    size_t count = request->bulk->item_count;
+    size_t refused = 0;
+    for (size_t i = 0; i < count; i++)
+        refused += request->bulk->items[i].outcome == OUTPUT_RETRY ||
+                   request->bulk->items[i].outcome == OUTPUT_RETRY_SMALLER;
+    double pressure = FULL_QUEUE_SHARE * (double)refused / (double)count;
+    if (pressure > 1)
+        pressure = 1;
+    if (fine)
+        output->limit += (1 - pressure) / output->limit;
+    if (refused > 0 && request->started_ms >= output->cut_ms) {
+        output->limit *= 1 - pressure / 2;
         output->cut_ms = clock_monotonic_ms();
     }
+    if (output->limit > output->limit_max)
+        output->limit = output->limit_max;
+    if (output->limit < 1)
+        output->limit = 1;
 }
 
 /* A duplicate of which nobody knows whether it is on disk. */

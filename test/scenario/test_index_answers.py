@@ -470,3 +470,24 @@ def test_a_user_who_may_not_flush_is_told_so_and_goes_on(kafka, fake, make_sink)
     assert sink.finished("duplicate") == DOCUMENTS
     assert "may not flush" in json.dumps(sink.status())
     sink.stop()
+
+
+def test_one_failed_bulk_stops_nobody_and_two_in_a_row_stop_all(kafka, fake, make_sink):
+    topic = kafka.topic("lone", 1)
+    group = f"group-{topic}"
+    away = refusal(503, "master_not_discovered_exception", "no master")
+    fake.scripts[topic] = lambda index, bulk: away if bulk.turn in (1, 3, 4) else None
+    sink = make_sink(kafka.servers, group, [{"topic": topic, "index": topic}], fake.url)
+    sink.start()
+    sent = records(3)
+    kafka.produce(topic, sent[:1])      # turn 0: it is known to be well
+    kafka.wait_committed(group, topic)
+    kafka.produce(topic, sent[1:2])     # turn 1 fails alone
+    kafka.wait_committed(group, topic)
+    assert sink.logged("a bulk failed and is sent again, others go on")
+    assert not sink.logged("all routes wait")
+    kafka.produce(topic, sent[2:])      # turns 3 and 4
+    kafka.wait_committed(group, topic)
+    assert sink.logged("all routes wait")
+    assert fake.stored[topic] == dict(sent)
+    sink.stop()

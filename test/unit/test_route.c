@@ -189,6 +189,30 @@ retried_documents_come_back_when_they_are_due(void **state)
 }
 
 static void
+retried_documents_go_with_the_next_bulk_while_one_is_under_way(void **state)
+{
+    struct fixture *fixture = *state;
+    struct route *route = &fixture->route;
+    struct document_list bulk;
+    route->held = 10;
+    route_retry(route, make(&fixture->pool, &fixture->partition, 0, 10), 100);
+    route_wake(route, 5000);
+    assert_true(route_wants_bulk(route, &limits, 5000)); /* nothing to wait for */
+    route_fill_bulk(route, &limits, &bulk, 5000);
+    route_retry(route, document_list_pop(&bulk), 100);
+
+    route->bulks_flying = 1;
+    route_wake(route, 5000);
+    assert_int_equal(route->fresh.count, 1);
+    assert_false(route_wants_bulk(route, &limits, 5999));
+    assert_true(route_wants_bulk(route, &limits, 6000)); /* as long as a new one waits */
+    add(fixture, 1, 10, 100, 5500);
+    assert_true(route_wants_bulk(route, &limits, 5999)); /* a full one */
+    assert_int_equal(route->fresh.head->offset, 0);
+    route->bulks_flying = 0;
+}
+
+static void
 one_bad_document_is_found_by_halving(void **state)
 {
     struct fixture *fixture = *state;
@@ -262,6 +286,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(retried_documents_come_back_when_they_are_due, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            retried_documents_go_with_the_next_bulk_while_one_is_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_bad_document_is_found_by_halving, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             documents_of_a_revoked_partition_are_dropped_wherever_they_wait, set_up, tear_down),
