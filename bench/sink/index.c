@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* index.c: bench-index, a search server that costs next to nothing: it takes bulks, remembers
  * the hash of every id, and answers as a healthy server does. A thread for each connection.
- *     bench-index PORT [FAULTS_SEED]
+ *     bench-index PORT [FAULTS_SEED | full]
  * With a seed 5 % of the bulks are refused with 429, 2 % with 503, and 0.5 % of the items with
- * 429. GET /_bench tells as JSON what came; POST /_bench forgets it. */
+ * 429; `full`: every bulk with 429. GET /_bench tells as JSON what came; POST /_bench forgets
+ * it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -32,6 +33,7 @@ static struct {
     uint64_t *ids; /* open addressing, 0 is free */
     uint64_t documents, again, requests, refused, bytes;
     uint64_t faults; /* state of the generator, 0: none */
+    bool full;
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct text {
@@ -171,7 +173,7 @@ take_bulk(struct connection *connection, const char *body, size_t size, bool gzi
     pthread_mutex_lock(&seen.lock);
     seen.requests++;
     seen.bytes += size;
-    if (strikes(20)) {
+    if (seen.full || strikes(20)) {
         seen.refused++;
         answer_text(connection, 429,
                     "{\"error\":{\"type\":\"es_rejected_execution_exception\",\"reason\":"
@@ -275,8 +277,9 @@ int
 main(int argc, char **argv)
 {
     if (argc < 2)
-        fail("bench-index", "PORT [FAULTS_SEED]");
-    seen.faults = argc > 2 ? number(argv[2]) : 0;
+        fail("bench-index", "PORT [FAULTS_SEED | full]");
+    seen.full = argc > 2 && strcmp(argv[2], "full") == 0;
+    seen.faults = argc > 2 && !seen.full ? number(argv[2]) : 0;
     seen.ids = calloc(IDS_MAX, sizeof(*seen.ids));
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     int one = 1;

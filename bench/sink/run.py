@@ -20,6 +20,8 @@ sys.path[:0] = [str(HERE.parent / "agent")]
 from measure import REPO, Cost, RealBroker, machine  # noqa: E402
 
 BODY_BYTES = 2 << 20        # the sink's own bulk.size
+FULL_PARTS = 8              # of the time that a full index is watched
+FULL_PART_SECONDS = 5
 GZIP_LEVEL = 1              # of the bare one; zlib
 
 
@@ -53,11 +55,11 @@ def fill(servers: str, topic: str, count: int) -> None:
 
 
 class Index:
-    """bench-index; with a seed it refuses some bulks and items."""
+    """bench-index; with a seed it refuses some bulks and items, with "full" all."""
 
-    def __init__(self, program: Path, port: int, log: Path, seed: int = 0):
+    def __init__(self, program: Path, port: int, log: Path, *faults: str):
         self.url = f"http://127.0.0.1:{port}"
-        self.process = Cost([str(program), str(port), *([str(seed)] if seed else [])], log)
+        self.process = Cost([str(program), str(port), *faults], log)
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -88,8 +90,9 @@ class Bench:
         fill(self.broker.servers, self.topic, arguments.events)
         self.runs = 0
         self.results: list[dict] = []
+        self.refused: list[int] = []
 
-    def sink(self, url: str, gzip: bool) -> Cost:
+    def sink(self, url: str, gzip: bool, verb: str = "once") -> Cost:
         self.runs += 1
         config = self.out / "sink.yaml"
         config.write_text(json.dumps({
@@ -97,7 +100,7 @@ class Bench:
                       "group_id": f"bench-{time.time_ns()}"},
             "routes": [{"topic": self.topic, "index": "bench"}],
             "elasticsearch": {"urls": [url], "gzip": gzip}, "http": {"listen": "off"}}))
-        return Cost([str(self.arguments.bin / "tailrace-sink"), "once", "-c", str(config)],
+        return Cost([str(self.arguments.bin / "tailrace-sink"), verb, "-c", str(config)],
                     self.log)
 
     def bare(self, url: str, gzip: bool) -> Cost:
@@ -120,18 +123,33 @@ class Bench:
             "again": came["again"], "requests": came["requests"], "bytes": came["bytes"]})
         print(json.dumps(self.results[-1]), flush=True)
 
+    def refuse(self) -> None:
+        """Requests in each part of the time while every bulk is refused with 429."""
+        index = Index(self.arguments.bin / "bench/bench-index", self.arguments.port + 2, self.log,
+                      "full")
+        sink = self.sink(index.url, True, "run")
+        while index.ask("GET")["requests"] == 0:
+            time.sleep(0.05)
+        asked = [0]
+        for _ in range(FULL_PARTS):
+            time.sleep(FULL_PART_SECONDS)
+            asked.append(index.ask("GET")["requests"])
+        sink.stop()
+        index.close()
+        self.refused = [after - before for before, after in zip(asked, asked[1:])]
+
     def run(self) -> None:
         program = self.arguments.bin / "bench/bench-index"
         index = Index(program, self.arguments.port, self.log)
+        faulty = Index(program, self.arguments.port + 1, self.log, "4711")
         for _ in range(self.arguments.rounds):
             for gzip in (False, True):
                 for name in ("bare", "sink"):
                     self.measure(name, index, gzip, False)
+            self.measure("sink", faulty, True, True)
         index.close()
-        index = Index(program, self.arguments.port + 1, self.log, 4711)
-        for _ in range(self.arguments.rounds):
-            self.measure("sink", index, True, True)
-        index.close()
+        faulty.close()
+        self.refuse()
         self.broker.drop(self.topic)
         self.broker.end()
 
@@ -154,6 +172,8 @@ class Bench:
                 f"| {self.arguments.events / middle('seconds', **chosen):,.0f} "
                 f"| {middle('rss_mib', **chosen):.0f} | {middle('lost', **chosen):.0f} "
                 f"| {middle('again', **chosen):.0f} |")
+        lines += ["", f"Every bulk refused with 429: requests in each {FULL_PART_SECONDS} s: "
+                  f"{', '.join(map(str, self.refused))}"]
         return "\n".join(lines)
 
 
