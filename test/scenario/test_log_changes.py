@@ -258,14 +258,19 @@ def test_transactions_compaction_new_partitions_and_a_topic_made_anew(make_log, 
     sink.stop()
 
 
-def compacted(log: Log) -> set[str]:
-    """Fills a compacted topic with keys that come again and again; the ids that are left."""
+def set_cleaner_pause(log: Log, milliseconds: str | None) -> None:
+    """How long the broker's log cleaner rests when it found nothing; None: its default, 15 s."""
     from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+    operation = AlterConfigOpType.SET if milliseconds else AlterConfigOpType.DELETE
     cleaner = ConfigResource(ConfigResource.Type.BROKER, "1")
-    cleaner.add_incremental_config(ConfigEntry("log.cleaner.backoff.ms", "100",
-                                               incremental_operation=AlterConfigOpType.SET))
+    cleaner.add_incremental_config(ConfigEntry("log.cleaner.backoff.ms", milliseconds,
+                                               incremental_operation=operation))
     admin = log.broker.stack.admin(log.broker.name)
     admin.incremental_alter_configs([cleaner])[cleaner].result(30)
+
+
+def compacted(log: Log) -> set[str]:
+    """Fills a compacted topic with keys that come again and again; the ids that are left."""
     for turn in range(4):
         log.broker.produce(log.topic, [(event_key(number), event_value(f"turn {turn}"))
                                        for number in range(turn * 37, turn * 37 + 100)])
@@ -275,7 +280,9 @@ def compacted(log: Log) -> set[str]:
         log.broker.produce(log.topic, [(event_key(9999), event_value("a new segment"))])
         return len(list(log.broker.records(log.topic))) < end - 100
 
-    wait_for("the topic to be compacted", is_compacted, 40, every=0.3)
+    set_cleaner_pause(log, "100")
+    wait_for("the topic to be compacted", is_compacted, 60, every=0.3)
+    set_cleaner_pause(log, None)
     return {message.key().decode() for message in log.broker.records(log.topic)}
 
 
