@@ -46,8 +46,9 @@ struct ticks {
 
     pthread_t thread;
     pthread_mutex_t lock;
+    pthread_cond_t ended_wake;
     struct {
-        bool stopping;
+        bool stopping, ended;
         uint64_t *unaccounted; /* by route: events */
         uint64_t waiting, accounted, given_up, ignored;
         uint64_t given_up_events;
@@ -381,6 +382,10 @@ run(void *context)
     }
     (void)rd_kafka_consumer_close(ticks->client);
     free_client(ticks);
+    (void)pthread_mutex_lock(&ticks->lock);
+    ticks->shared.ended = true;
+    (void)pthread_cond_signal(&ticks->ended_wake);
+    (void)pthread_mutex_unlock(&ticks->lock);
     return NULL;
 }
 
@@ -443,6 +448,7 @@ free_parts(struct ticks *ticks)
     free(ticks->controls);
     free(ticks->shared.unaccounted);
     free(ticks->unaccounted_series);
+    (void)pthread_cond_destroy(&ticks->ended_wake);
     (void)pthread_mutex_destroy(&ticks->lock);
     free(ticks);
 }
@@ -458,6 +464,11 @@ ticks_new(struct ticks **out, const struct sink_options *options, struct metrics
     if (ticks == NULL)
         return err_set(err, ERR_STOP, ENOMEM, "cannot watch receipts: out of memory");
     ticks->options = options;
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&ticks->ended_wake, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_mutex_init(&ticks->lock, NULL);
     bool fine = allocate(ticks, metrics) ||
                 err_set(err, ERR_STOP, ENOMEM, "cannot watch receipts: out of memory");
@@ -496,7 +507,14 @@ ticks_free(struct ticks *ticks)
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += FREE_SECONDS;
     /* It may be in a question to a broker that does not answer. */
-    if (pthread_clockjoin_np(ticks->thread, NULL, CLOCK_MONOTONIC, &until) == 0) {
+    (void)pthread_mutex_lock(&ticks->lock);
+    while (!ticks->shared.ended &&
+           pthread_cond_timedwait(&ticks->ended_wake, &ticks->lock, &until) == 0)
+        continue;
+    bool ended = ticks->shared.ended;
+    (void)pthread_mutex_unlock(&ticks->lock);
+    if (ended) {
+        (void)pthread_join(ticks->thread, NULL);
         free_parts(ticks);
         return;
     }
