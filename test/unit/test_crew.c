@@ -3,7 +3,7 @@
 #include "exporters/crew.h"
 
 #include <semaphore.h>
-#include <stdlib.h>
+#include <stdatomic.h>
 
 #include "core/clock.h"
 #include "test/unit/unit.h"
@@ -14,7 +14,7 @@
 struct stuck {
     struct crew_job job;
     sem_t go, entered;
-    unsigned runs;
+    atomic_uint runs;
 };
 
 static void
