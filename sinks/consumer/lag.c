@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lag.c: how far the group is behind, in records and in seconds. */
-
 #include "core/clock.h"
 #include "sinks/consumer/inside.h"
 
