@@ -106,8 +106,9 @@ def test_a_sink_with_a_name_comes_back_without_a_rebalance_and_its_double_ends(k
         wait_for("its partitions again", lambda: own(left) == before, 30)
         kafka.wait_committed(group, topic)
     assert right.metric("tailrace_sink_rebalances_total") == rebalances
-    double.once()               # a visit takes no name
-    left.check_alive()
+    double.once()
+    stays("a visit takes nobody's name", lambda: left.running() and
+          not left.logged("has taken over the name"), 3)
     double.start(wait="no")
     left.wait_exit(1, 30)
     assert left.logged("has taken over the name 'left'"), left.tail()
