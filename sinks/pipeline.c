@@ -254,6 +254,7 @@ housekeep(struct pipeline *pipeline, uint64_t now_ms)
 {
     if (now_ms - pipeline->stored_ms >= STORE_INTERVAL_MS) {
         pipeline->stored_ms = now_ms;
+        counters_publish(pipeline); /* who sees it committed finds it counted */
         consumer_store(pipeline->consumer);
     }
     if (now_ms - pipeline->housekept_ms < HOUSEKEEP_INTERVAL_MS)
