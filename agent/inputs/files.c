@@ -229,7 +229,8 @@ static bool
 consider_release(struct agent *agent, struct file *file)
 {
     struct stat about;
-    if (fstat(file->fd, &about) != 0)
+    /* A stop forgets nothing: what had its path since is looked for by the next start. */
+    if (held_is_at_the_end(agent) || fstat(file->fd, &about) != 0)
         return false;
     file_seen(agent, file, &about);
     int64_t quiet_ms = clock_wall_ms() - file->modified_ns / 1000000;

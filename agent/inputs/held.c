@@ -494,6 +494,12 @@ held_save_all(struct agent *agent)
 }
 
 bool
+held_is_at_the_end(const struct agent *agent)
+{
+    return agent->held_files->saving;
+}
+
+bool
 held_is_saving(const struct agent *agent)
 {
     const struct held_files *files = agent->held_files;

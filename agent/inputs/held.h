@@ -28,6 +28,7 @@ void held_tick(struct agent *agent); /* about once a second */
 
 /* At the stop: what is held only by a descriptor is copied. held_is_saving() until it is. */
 void held_save_all(struct agent *agent);
+bool held_is_at_the_end(const struct agent *agent); /* held_save_all() was called */
 bool held_is_saving(const struct agent *agent);
 /* It is read from a whole copy: nobody can add to it, however short ago it was made. */
 bool held_is_whole(const struct file *file);

@@ -36,6 +36,7 @@ WEIGHTS = {
     "gzip": 5, "power_cut": 2,
     "start": 12, "kill": 8, "stop": 5, "settle": 9, "look": 6, "rest": 1, "pause": 8,
     "away": 2, "back": 3, "midnight": 3, "set_back": 1}
+DAYS = ("midnight", "set_back")
 SHRINK_SECONDS = 150
 SHRINK_TRIES = 3        # of one list: what fails may depend on the moment
 
@@ -62,12 +63,16 @@ def make_operation(chance: random.Random, kind: str) -> list[Any]:
 
 def make_plan(seed: int, without: list[str] = ()) -> dict[str, Any]:
     chance = random.Random(seed)
-    kinds = [kind for kind in WEIGHTS if kind not in without]
+    # The files' times are the host's, while the agent's clock goes ahead. So in a plan with days
+    # nothing is to be told from files' times: no file leaves the globs, and none is compressed.
+    days = not set(DAYS) <= set(without) and chance.random() < 0.4
+    left_out = {*without, *(("gzip",) if days else DAYS)}
+    kinds = [kind for kind in WEIGHTS if kind not in left_out]
     weights = [WEIGHTS[kind] for kind in kinds]
     operations = [make_operation(chance, chance.choices(kinds, weights)[0])
                   for _ in range(chance.choice([6, 12, 20, 30]))]
     banner = "banner" not in without and chance.random() < 0.3
-    return {"seed": seed, "all_names": chance.random() < 0.5, "banner": banner,
+    return {"seed": seed, "all_names": days or chance.random() < 0.5, "banner": banner,
             "again": chance.random() < 0.3, "operations": operations}
 
 
