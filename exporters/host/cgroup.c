@@ -190,7 +190,7 @@ look_in(struct cgroup *cgroup, const char *hierarchy, const char *slice)
 static void
 forget(struct cgroup *cgroup)
 {
-    for (size_t i = 0; i < cgroup->count; i++) {
+    for (size_t i = 0; cgroup->units != NULL && i < cgroup->count; i++) {
         free(cgroup->units[i].name);
         free(cgroup->units[i].path);
     }

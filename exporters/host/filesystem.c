@@ -246,13 +246,8 @@ filesystem_collect(void *self, struct page *page, struct err *err)
 }
 
 static void
-filesystem_close(void *self)
+release(struct filesystem *filesystem)
 {
-    struct filesystem *filesystem = self;
-    if (filesystem == NULL)
-        return;
-    if (!crew_free(filesystem->crew))
-        return; /* a call that hangs may yet write to its mount */
     for (size_t i = 0; i < filesystem->count; i++)
         mount_free(filesystem->mounts[i]);
     kept_done(&filesystem->mountinfo);
@@ -262,6 +257,14 @@ filesystem_close(void *self)
     free(filesystem->mounts);
     free(filesystem->jobs);
     free(filesystem);
+}
+
+static void
+filesystem_close(void *self)
+{
+    struct filesystem *filesystem = self;
+    if (filesystem != NULL && crew_free(filesystem->crew))
+        release(filesystem); /* else a call that hangs may yet write to its mount */
 }
 
 static bool
@@ -286,7 +289,7 @@ filesystem_open(void **out, const struct host_options *options, struct err *err)
         *out = filesystem;
         return true;
     }
-    filesystem_close(filesystem);
+    release(filesystem); /* without a crew: it is the last that can fail */
     return false;
 }
 

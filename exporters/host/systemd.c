@@ -298,13 +298,13 @@ systemd_close(void *self)
     if (systemd == NULL)
         return;
     (void)sd_bus_close_unref(systemd->bus);
-    struct service_type *type;
-    struct service_type *next;
-    HASH_ITER(hh, systemd->types, type, next)
-    {
-        HASH_DEL(systemd->types, type);
+    struct service_type *type = systemd->types;
+    HASH_CLEAR(hh, systemd->types); /* frees the table; its elements are still linked */
+    while (type != NULL) {
+        struct service_type *next = type->hh.next;
         free(type->name);
         free(type);
+        type = next;
     }
     free(systemd->units);
     free(systemd->socket);

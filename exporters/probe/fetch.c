@@ -58,7 +58,6 @@ transfer(const struct fetch *fetch, const struct remote_call *call, bool trust,
     CURL *curl = curl_easy_init();
     if (curl == NULL)
         return CURLE_OUT_OF_MEMORY;
-    error[0] = '\0';
     (void)curl_easy_setopt(curl, CURLOPT_URL, fetch->url);
     (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -89,7 +88,7 @@ bool
 fetch_url(const struct fetch *fetch, const struct remote_call *call, struct fetch_result *out,
           struct err *err)
 {
-    char error[CURL_ERROR_SIZE];
+    char error[CURL_ERROR_SIZE] = "";
     *out = (struct fetch_result){0};
     CURLcode code = transfer(fetch, call, true, out, error);
     if (code == CURLE_OK && out->status < STATUS_BAD)
