@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http.h: the embedded endpoint (libmicrohttpd), on one thread of its own.
- * GET and HEAD only; gzip when the client accepts it and it helps. /metrics, /healthz and /readyz
- * are built in; the program adds its own pages, which come first. Handlers run on the endpoint's thread. */
+/* http.h: the embedded endpoint (libmicrohttpd), on one thread of its own. GET and HEAD only;
+ * gzip when the client accepts it and it helps. /metrics, /healthz and /readyz are built in; the
+ * program adds its own pages, which come first. Handlers run on the endpoint's thread. */
 #ifndef CORE_HTTP_H
 #define CORE_HTTP_H
 

@@ -79,7 +79,8 @@ size_t page_utf8_size(const char *text, size_t size);
 
 const char *page_word(const struct page *page, size_t offset); /* name or help of a family */
 
-/* Whether no family of `page` is in one of the others, so that it may stand beside them by itself. */
+/* Whether no family of `page` is in one of the others, so that it may stand beside them by
+ * itself. */
 bool page_is_apart(const struct page *page, const struct page *const *others, size_t count);
 
 /* Appends all families of these pages, without the "# EOF" of OpenMetrics. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pipeline.h: tailrace-exporter's parts in their order, and its loop: signals, heartbeat, reload. */
+/* pipeline.h: tailrace-exporter's parts in their order, and its loop: signals, heartbeat,
+ * reload. */
 #ifndef EXPORTERS_PIPELINE_H
 #define EXPORTERS_PIPELINE_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* remote_lane.c: see remote_lane.h. A target has two pages: its thread writes `work` without a lock and
- * swaps it with `shown` under the lock when the round is over. */
+/* remote_lane.c: see remote_lane.h. A target has two pages: its thread writes `work` without a
+ * lock and swaps it with `shown` under the lock when the round is over. */
 #include "exporters/remote_lane.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* remote_lane.h: the remote lane: one thread per target, which refreshes its page in the background.
- * Any thread may look; what it sees is the page of one finished round. A target that does not come
- * back keeps its last page for three of its intervals, then its series are gone. */
+/* remote_lane.h: the remote lane: one thread per target, which refreshes its page in the
+ * background. Any thread may look; what it sees is the page of one finished round. A target that
+ * does not come back keeps its last page for three of its intervals, then its series are gone. */
 #ifndef EXPORTERS_REMOTE_LANE_H
 #define EXPORTERS_REMOTE_LANE_H
 

@@ -61,7 +61,8 @@ mount_free(struct mount *mount)
     free(mount);
 }
 
-/* The mount point as seen from the host. /proc/1/mountinfo of the host has its own names already. */
+/* The mount point as seen from the host. /proc/1/mountinfo of the host has its own names
+ * already. */
 static void
 strip_root(const struct filesystem *filesystem, char *point)
 {

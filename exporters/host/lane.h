@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lane.h: the host lane: its collectors, read at each scrape on one helper thread. One that hangs is
- * left out and left alone until it comes back; the others go on. The exporter has one, and the agent
- * where host.enabled is set. One thread at a time scrapes and looks. */
+/* lane.h: the host lane: its collectors, read at each scrape on one helper thread. One that
+ * hangs is left out and left alone until it comes back; the others go on. The exporter has one,
+ * and the agent where host.enabled is set. One thread at a time scrapes and looks. */
 #ifndef EXPORTERS_HOST_LANE_H
 #define EXPORTERS_HOST_LANE_H
 

@@ -76,7 +76,8 @@ interface_free(struct interface *interface)
     free(interface);
 }
 
-/* The file's content without its newline; false when it cannot be read, as `speed` of what is down. */
+/* The file's content without its newline; false when it cannot be read, as `speed` of what is
+ * down. */
 static bool
 read_file(int *fd, int folder, const char *name, char out[VALUE_SIZE], bool keep)
 {

@@ -9,8 +9,8 @@
 
 #define NAME_SIZE 128
 
-/* node_exporter's choice, ^(.*_(InErrors|InErrs)|Ip_Forwarding|…)$, as a list; '*' at the end stands
- * for anything. */
+/* node_exporter's choice, ^(.*_(InErrors|InErrs)|Ip_Forwarding|…)$, as a list; '*' at the end
+ * stands for anything. */
 static bool
 is_wanted(struct scan protocol, struct scan field)
 {

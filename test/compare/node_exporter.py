@@ -120,8 +120,8 @@ class Comparison:
         lines = sorted(self.problems)
         lines += [f"{shown(key)}: ours {before}, theirs {value}, ours {after}"
                   for key, (before, value, after) in sorted(wrong.items())]
-        lines.append(f"{self.count} series of node_exporter: {len(self.right)} equal or between two "
-                     f"reads of ours, {len(wrong)} not, {len(self.problems)} other differences")
+        lines.append(f"{self.count} series of node_exporter: {len(self.right)} equal or between "
+                     f"two reads of ours, {len(wrong)} not, {len(self.problems)} other differences")
         return lines, not self.problems and not wrong
 
 

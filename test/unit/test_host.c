@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host collectors on trees of /proc and /sys of other machines (test/fixtures/host): the page is
- * the golden one. TAILRACE_GOLDEN=write writes it anew, for a look at the difference in git. */
+/* The host collectors on trees of /proc and /sys of other machines (test/fixtures/host): the
+ * page is the golden one. TAILRACE_GOLDEN=write writes it anew, for a look at the difference in
+ * git. */
 #include "exporters/host/host.h"
 
 #include <stdio.h>
