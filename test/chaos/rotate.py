@@ -203,7 +203,7 @@ def strike(agent: Agent, rig: Rig, writer: Writer, chance: random.Random, away: 
         time.sleep(chance.random() * 0.5)
         moments["any"] += 1
     if away:
-        rig.freeze()
+        rig.broker.freeze()
         time.sleep(chance.random() * 0.6)
         if chance.random() < 0.5:
             writer.await_moment(chance.choice(MOMENTS), 0.5)
@@ -213,7 +213,7 @@ def strike(agent: Agent, rig: Rig, writer: Writer, chance: random.Random, away: 
     agent.start(wait="no")
     if away:
         time.sleep(chance.random() * 0.4)
-        rig.thaw()
+        rig.broker.thaw()
 
 
 def chaos(folder: Path, up: int, away: int, seed: int, rate: int, names: list[str],
