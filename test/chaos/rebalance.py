@@ -156,15 +156,12 @@ class Guard(threading.Thread):
 class Life(threading.Thread):
     """What happens to one sink, from the storm's begin to its end."""
 
-    def __init__(self, sink: Sink, chance: random.Random, plan: Plan, begun: threading.Event,
-                 over: threading.Event, say):
+    def __init__(self, sink: Sink, chance: random.Random, plan: Plan, over: threading.Event):
         super().__init__(daemon=True)
         self.sink = sink
         self.chance = chance
         self.plan = plan
-        self.begun = begun
         self.over = over
-        self.say = say
         self.happened: Counter = Counter()
         self.error: BaseException | None = None
 
@@ -214,8 +211,8 @@ class Storm:
         self.guard = Guard(self.kafka, self.group, self.load, self.index, plan.partitions)
         self.over = threading.Event()
         chance = random.Random(plan.seed)
-        self.lives = [Life(each, random.Random(chance.random()), plan, threading.Event(),
-                           self.over, say) for each in self.sinks]
+        self.lives = [Life(each, random.Random(chance.random()), plan, self.over)
+                      for each in self.sinks]
 
     def make_sink(self, folder: Path, number: int) -> Sink:
         routes = [{"topic": self.topic, "index": self.index.name}]

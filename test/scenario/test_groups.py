@@ -14,7 +14,7 @@ from rebalance import SESSION_MS, Plan, Storm
 from servers import event_key, event_value
 from wait import stays, wait_for
 
-SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 15)
+SECONDS = float(os.environ.get("TAILRACE_GROUP_SECONDS") or 12)
 LONG = bool(os.environ.get("TAILRACE_GROUP_LONG"))
 
 
@@ -30,7 +30,7 @@ def fake():
                          ids=lambda how: "-".join(map(str, how.values())) or "cooperative")
 def test_a_storm_of_sinks_that_join_leave_die_and_freeze_loses_and_doubles_nothing(
         stack, folder, seed, how):
-    Storm(stack, Plan(seconds=SECONDS, sinks=3, seed=seed, **how), folder).run()
+    Storm(stack, Plan(seconds=SECONDS, sinks=3, seed=seed, rate=500, **how), folder).run()
 
 
 def test_a_sink_that_wakes_after_its_partitions_were_given_away_harms_nothing(kafka, fake,
