@@ -364,7 +364,9 @@ class CrashRun:
         trouble = [life for life in lives if not life["fine"] or life["waiting"]]
         assert done.returncode == 0 and not trouble, \
             f"audit, exit code {done.returncode}: {trouble[:4]} {done.stderr}"
-        self.say(f"audit says the same: {len(lives)} lives, {sum(counted.values())} events")
+        bare = sum(life["no_receipt_yet"] + life["no_receipt_events"] for life in lives)
+        self.say(f"audit says the same: {len(lives)} lives, {sum(counted.values())} events, "
+                 f"{bare} of them without a receipt")
 
     def summary(self, indexed: dict[str, Tally]) -> None:
         records = sum(each.records for each in self.reader.tallies.values())
