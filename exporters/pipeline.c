@@ -164,8 +164,10 @@ pipeline_free(struct pipeline *pipeline)
         return;
     http_free(pipeline->http);
     scrape_free(pipeline->scrape);
-    remote_lane_free(pipeline->remotes);
-    host_lane_free(pipeline->host);
+    bool idle = remote_lane_free(pipeline->remotes);
+    idle = host_lane_free(pipeline->host) && idle;
+    if (!idle)
+        return; /* a thread that hangs uses the rest; the process ends anyway */
     left_out_free(pipeline->left_out);
     health_free(pipeline->health);
     metrics_free(pipeline->metrics);

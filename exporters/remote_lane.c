@@ -227,17 +227,17 @@ join_all(struct remote_lane *remotes)
     return all;
 }
 
-void
+bool
 remote_lane_free(struct remote_lane *remotes)
 {
     if (remotes == NULL)
-        return;
+        return true;
     (void)pthread_mutex_lock(&remotes->lock);
     atomic_store(&remotes->stop, true);
     (void)pthread_cond_broadcast(&remotes->wake);
     (void)pthread_mutex_unlock(&remotes->lock);
     if (!join_all(remotes))
-        return; /* what a thread uses stays; the process ends anyway */
+        return false;
     for (size_t i = 0; i < remotes->count; i++) {
         struct target *target = &remotes->targets[i];
         if (target->class == NULL)
@@ -253,6 +253,7 @@ remote_lane_free(struct remote_lane *remotes)
     (void)pthread_cond_destroy(&remotes->wake);
     (void)pthread_mutex_destroy(&remotes->lock);
     free(remotes);
+    return true;
 }
 
 size_t

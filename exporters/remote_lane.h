@@ -41,8 +41,9 @@ bool remote_lane_new(struct remote_lane **out, const struct exporter_options *op
                      size_t series_max, struct left_out *left_out, struct health *health,
                      struct err *err) MUST_CHECK;
 bool remote_lane_start(struct remote_lane *remotes, struct err *err) MUST_CHECK;
-/* Stops the threads, waiting at most some seconds for each. NULL is fine. */
-void remote_lane_free(struct remote_lane *remotes);
+/* Stops the threads, waiting some seconds at most. False: one is still in its round; then what it
+ * uses, the options too, must stay until the process ends. NULL is fine. */
+bool remote_lane_free(struct remote_lane *remotes);
 
 size_t remote_lane_count(const struct remote_lane *remotes);
 void remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state *out);

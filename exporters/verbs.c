@@ -109,8 +109,8 @@ verbs_check(const struct exporter_options *options, bool connect, bool *fine, st
     else if (opened)
         printf("NOT OK: %zu problem%s\n", problems, problems == 1 ? "" : "s");
     *fine = problems == 0;
-    remote_lane_free(remotes);
-    host_lane_free(host);
+    (void)remote_lane_free(remotes); /* its threads were never started */
+    (void)host_lane_free(host);
     left_out_free(left_out);
     buffer_done(&absences);
     return opened;

@@ -117,13 +117,13 @@ host_lane_new(struct host_lane **out, const struct host_options *options, size_t
     return crew_new(&lane->crew, err);
 }
 
-void
+bool
 host_lane_free(struct host_lane *lane)
 {
     if (lane == NULL)
-        return;
+        return true;
     if (!crew_free(lane->crew))
-        return; /* a thread that hangs may yet come back and write: the process ends anyway */
+        return false; /* a thread that hangs may yet come back and write */
     for (size_t i = 0; lane->posts != NULL && i < host_class_count; i++) {
         struct post *post = &lane->posts[i];
         if (post->class == NULL)
@@ -134,6 +134,7 @@ host_lane_free(struct host_lane *lane)
     free(lane->posts);
     free(lane->jobs);
     free(lane);
+    return true;
 }
 
 void

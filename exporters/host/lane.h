@@ -34,7 +34,9 @@ bool host_lane_check(const struct host_options *options, struct err *err) MUST_C
 /* `left_out` may be NULL. */
 bool host_lane_new(struct host_lane **out, const struct host_options *options, size_t series_max,
                    struct left_out *left_out, struct err *err) MUST_CHECK;
-void host_lane_free(struct host_lane *lane); /* NULL is fine */
+/* False: a collector hangs; then what it uses, the options too, must stay until the process ends.
+ * NULL is fine. */
+bool host_lane_free(struct host_lane *lane);
 
 /* Reads the collectors for which `wanted` (host_class_count of them, NULL: all) is true. */
 void host_lane_scrape(struct host_lane *lane, const bool *wanted, uint64_t deadline_ms);

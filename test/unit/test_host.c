@@ -51,7 +51,7 @@ render(const char *yaml, struct buffer *out, struct buffer *absences)
     assert_true(count > 0);
     page_render(pages, count, METRIC_PAGE_TEXT, out);
     assert_false(out->failed);
-    host_lane_free(lane);
+    assert_true(host_lane_free(lane));
     options_free(loaded);
 }
 
@@ -325,7 +325,7 @@ file_that_vanishes_costs_its_own_collector(void **state)
         assert_true(fputs("and a new line\n", file) >= 0);
         assert_int_equal(fclose(file), 0);
     }
-    host_lane_free(lane);
+    assert_true(host_lane_free(lane));
     options_free(loaded);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(rmdir(folder), 0);
