@@ -50,11 +50,11 @@ brokers_read(struct brokers *brokers, const char *json, size_t size)
     free(text);
     const char *path[] = {"brokers", NULL};
     yajl_val found = root == NULL ? NULL : yajl_tree_get(root, path, yajl_t_object);
-    struct broker_stats *items =
-        found == NULL ? NULL : calloc(YAJL_GET_OBJECT(found)->len + 1, sizeof(*items));
+    size_t named = found == NULL ? 0 : found->u.object.len;
+    struct broker_stats *items = found == NULL ? NULL : calloc(named + 1, sizeof(*items));
     size_t count = 0;
-    for (size_t i = 0; items != NULL && i < YAJL_GET_OBJECT(found)->len; i++)
-        count += read_broker(&items[count], YAJL_GET_OBJECT(found)->values[i]) ? 1 : 0;
+    for (size_t i = 0; items != NULL && i < named; i++)
+        count += read_broker(&items[count], found->u.object.values[i]) ? 1 : 0;
     yajl_tree_free(root);
     if (items == NULL)
         return false;

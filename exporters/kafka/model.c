@@ -29,16 +29,16 @@ group_free(struct kafka_group *group)
 void
 model_free(struct kafka_model *model)
 {
-    struct kafka_topic *topic, *next_topic;
-    HASH_ITER(hh, model->topics, topic, next_topic)
-    {
-        HASH_DEL(model->topics, topic);
+    struct kafka_topic *topic = model->topics;
+    struct kafka_group *group = model->groups;
+    HASH_CLEAR(hh, model->topics);
+    HASH_CLEAR(hh, model->groups);
+    for (struct kafka_topic *next; topic != NULL; topic = next) {
+        next = topic->hh.next;
         topic_free(topic);
     }
-    struct kafka_group *group, *next_group;
-    HASH_ITER(hh, model->groups, group, next_group)
-    {
-        HASH_DEL(model->groups, group);
+    for (struct kafka_group *next; group != NULL; group = next) {
+        next = group->hh.next;
         group_free(group);
     }
     free(model->brokers);
@@ -205,24 +205,39 @@ drop_topics(struct kafka_model *model, struct kafka_group *group)
     group->assigned_count = kept;
 }
 
+/* Those of the list that began with `group` go into the table again, or are freed. */
+static void
+keep_groups(struct kafka_model *model, struct kafka_group *group)
+{
+    for (struct kafka_group *next; group != NULL; group = next) {
+        next = group->hh.next;
+        drop_topics(model, group);
+        if (group->round == model->round || !model->groups_whole)
+            HASH_ADD_KEYPTR(hh, model->groups, group->name, strlen(group->name), group);
+        else
+            group_free(group);
+    }
+}
+
+static void
+keep_topics(struct kafka_model *model, struct kafka_topic *topic)
+{
+    for (struct kafka_topic *next; topic != NULL; topic = next) {
+        next = topic->hh.next;
+        if (topic->round == model->round)
+            HASH_ADD_KEYPTR(hh, model->topics, topic->name, strlen(topic->name), topic);
+        else
+            topic_free(topic);
+    }
+}
+
 void
 model_forget(struct kafka_model *model)
 {
-    struct kafka_group *group, *next_group;
-    HASH_ITER(hh, model->groups, group, next_group)
-    {
-        drop_topics(model, group);
-        if (group->round == model->round || !model->groups_whole)
-            continue;
-        HASH_DEL(model->groups, group);
-        group_free(group);
-    }
-    struct kafka_topic *topic, *next_topic;
-    HASH_ITER(hh, model->topics, topic, next_topic)
-    {
-        if (topic->round == model->round)
-            continue;
-        HASH_DEL(model->topics, topic);
-        topic_free(topic);
-    }
+    struct kafka_topic *topics = model->topics;
+    struct kafka_group *groups = model->groups;
+    HASH_CLEAR(hh, model->groups);
+    keep_groups(model, groups); /* they look at topics, whose table is whole yet */
+    HASH_CLEAR(hh, model->topics);
+    keep_topics(model, topics);
 }
