@@ -159,7 +159,7 @@ take_committed(struct kafka_round *round, struct kafka_group *group,
             continue; /* deleted, or not asked for */
         places[count] = (struct kafka_place){
             .topic = topic, .partition = from->partition, .committed = from->offset};
-        progress_init(&places[count++].progress, round->now_ms);
+        headway_init(&places[count++].progress, round->now_ms);
     }
     qsort(places, count, sizeof(*places), compare_places);
     carry_on(places, count, group);

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "exporters/kafka/headway.h"
 #include "exporters/kafka/history.h"
-#include "exporters/kafka/progress.h"
 
 #define UNKNOWN_OFFSET (-1)
 
@@ -48,7 +48,7 @@ struct kafka_place {
     int32_t partition;
     int64_t committed;
     int64_t lag; /* below 0: not known in this round */
-    struct progress progress;
+    struct headway progress;
 };
 
 /* All places of a group in one topic. */

@@ -21,8 +21,8 @@ reckon_place(struct kafka_round *round, struct kafka_place *place)
         place->lag = 0;
     }
     if (partition->latest < place->progress.highest)
-        progress_init(&place->progress, round->now_ms); /* it is another log */
-    progress_note(&place->progress, place->committed, place->lag, round->now_ms, round->passed_ms);
+        headway_init(&place->progress, round->now_ms); /* it is another log */
+    headway_note(&place->progress, place->committed, place->lag, round->now_ms, round->passed_ms);
 }
 
 /* Records of the place that are older than the objective; below 0: not known. */
@@ -73,8 +73,8 @@ reckon_group(struct kafka_round *round, struct kafka_group *group)
     bool has_members = group->hidden || group->members > 0;
     for (size_t i = 0; i < group->count; i++) {
         reckon_place(round, &group->places[i]);
-        enum verdict verdict = progress_verdict(&group->places[i].progress, has_members,
-                                                round->now_ms, round->options->verdict_window);
+        enum verdict verdict = headway_verdict(&group->places[i].progress, has_members,
+                                               round->now_ms, round->options->verdict_window);
         if (verdict > group->verdict)
             group->verdict = verdict;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test/unit/unit.h"
 
+#include "exporters/kafka/headway.h"
 #include "exporters/kafka/history.h"
-#include "exporters/kafka/progress.h"
 
 #define MINUTE 60000
 
@@ -128,13 +128,13 @@ the_rate_is_of_the_window(void **state)
 
 #define WINDOW 300000
 
-static struct progress
+static struct headway
 progress_of(const int64_t (*rounds)[2], size_t count)
 {
-    struct progress progress;
-    progress_init(&progress, 0);
+    struct headway progress;
+    headway_init(&progress, 0);
     for (size_t i = 0; i < count; i++)
-        progress_note(&progress, rounds[i][0], rounds[i][1], i * MINUTE, i == 0 ? 0 : MINUTE);
+        headway_note(&progress, rounds[i][0], rounds[i][1], i * MINUTE, i == 0 ? 0 : MINUTE);
     return progress;
 }
 #define VERDICT(members, ...)                                                                      \
@@ -144,8 +144,8 @@ progress_of(const int64_t (*rounds)[2], size_t count)
 static enum verdict
 verdict_after(const int64_t (*rounds)[2], size_t count, bool has_members)
 {
-    struct progress progress = progress_of(rounds, count);
-    return progress_verdict(&progress, has_members, (count - 1) * MINUTE, WINDOW);
+    struct headway progress = progress_of(rounds, count);
+    return headway_verdict(&progress, has_members, (count - 1) * MINUTE, WINDOW);
 }
 
 static void
@@ -173,7 +173,7 @@ static void
 what_a_group_consumed_is_told_per_second(void **state)
 {
     (void)state;
-    struct progress progress = progress_of((const int64_t[][2]){{100, 5}, {700, 5}}, 2);
+    struct headway progress = progress_of((const int64_t[][2]){{100, 5}, {700, 5}}, 2);
     assert_float_equal(progress.per_second, 10, 0.001);
     progress = progress_of((const int64_t[][2]){{100, 5}}, 1);
     assert_true(progress.per_second < 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* progress.h: does a group get on with a partition? From what it committed and what its lag was,
+/* headway.h: does a group get on with a partition? From what it committed and what its lag was,
  * round by round. The verdicts, their numbers and most of their rules are Burrow's. Pure. */
-#ifndef EXPORTERS_KAFKA_PROGRESS_H
-#define EXPORTERS_KAFKA_PROGRESS_H
+#ifndef EXPORTERS_KAFKA_HEADWAY_H
+#define EXPORTERS_KAFKA_HEADWAY_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@ enum verdict {
     VERDICT_REWIND = 6, /* it went back, and is not where it was yet */
 };
 
-struct progress {
+struct headway {
     int64_t committed, highest; /* UNKNOWN_OFFSET before the first round */
     int64_t lag;
     uint64_t began_ms; /* monotonic: the first round */
@@ -26,12 +26,12 @@ struct progress {
     double per_second; /* consumed, over the last round; -1: not known */
 };
 
-void progress_init(struct progress *progress, uint64_t now_ms);
+void headway_init(struct headway *progress, uint64_t now_ms);
 /* A round's figures. `lag` below 0: not known. */
-void progress_note(struct progress *progress, int64_t committed, int64_t lag, uint64_t now_ms,
-                   uint64_t passed_ms);
-enum verdict progress_verdict(const struct progress *progress, bool has_members, uint64_t now_ms,
-                              uint64_t window_ms);
+void headway_note(struct headway *progress, int64_t committed, int64_t lag, uint64_t now_ms,
+                  uint64_t passed_ms);
+enum verdict headway_verdict(const struct headway *progress, bool has_members, uint64_t now_ms,
+                             uint64_t window_ms);
 const char *verdict_name(enum verdict verdict);
 
 #endif

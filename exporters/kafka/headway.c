@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* progress.c: see progress.h. */
-#include "exporters/kafka/progress.h"
+/* headway.c: see headway.h. */
+#include "exporters/kafka/headway.h"
 
 void
-progress_init(struct progress *progress, uint64_t now_ms)
+headway_init(struct headway *progress, uint64_t now_ms)
 {
-    *progress = (struct progress){
+    *progress = (struct headway){
         .committed = -1,
         .highest = -1,
         .lag = -1,
@@ -17,8 +17,8 @@ progress_init(struct progress *progress, uint64_t now_ms)
 }
 
 void
-progress_note(struct progress *progress, int64_t committed, int64_t lag, uint64_t now_ms,
-              uint64_t passed_ms)
+headway_note(struct headway *progress, int64_t committed, int64_t lag, uint64_t now_ms,
+             uint64_t passed_ms)
 {
     progress->per_second = -1;
     if (progress->committed >= 0 && committed >= progress->committed && passed_ms > 0)
@@ -37,8 +37,8 @@ progress_note(struct progress *progress, int64_t committed, int64_t lag, uint64_
 }
 
 enum verdict
-progress_verdict(const struct progress *progress, bool has_members, uint64_t now_ms,
-                 uint64_t window_ms)
+headway_verdict(const struct headway *progress, bool has_members, uint64_t now_ms,
+                uint64_t window_ms)
 {
     if (progress->committed < 0 || progress->lag < 0)
         return VERDICT_NONE;
