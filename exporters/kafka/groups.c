@@ -136,7 +136,7 @@ carry_on(struct kafka_place *places, size_t count, const struct kafka_group *bef
         while (at < before->count && compare_places(&before->places[at], &places[i]) < 0)
             at++;
         if (at < before->count && compare_places(&before->places[at], &places[i]) == 0)
-            places[i].progress = before->places[at].progress;
+            places[i].headway = before->places[at].headway;
     }
 }
 
@@ -159,7 +159,7 @@ take_committed(struct kafka_round *round, struct kafka_group *group,
             continue; /* deleted, or not asked for */
         places[count] = (struct kafka_place){
             .topic = topic, .partition = from->partition, .committed = from->offset};
-        headway_init(&places[count++].progress, round->now_ms);
+        headway_init(&places[count++].headway, round->now_ms);
     }
     qsort(places, count, sizeof(*places), compare_places);
     carry_on(places, count, group);

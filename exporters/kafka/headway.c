@@ -3,9 +3,9 @@
 #include "exporters/kafka/headway.h"
 
 void
-headway_init(struct headway *progress, uint64_t now_ms)
+headway_init(struct headway *headway, uint64_t now_ms)
 {
-    *progress = (struct headway){
+    *headway = (struct headway){
         .committed = -1,
         .highest = -1,
         .lag = -1,
@@ -17,38 +17,37 @@ headway_init(struct headway *progress, uint64_t now_ms)
 }
 
 void
-headway_note(struct headway *progress, int64_t committed, int64_t lag, uint64_t now_ms,
+headway_note(struct headway *headway, int64_t committed, int64_t lag, uint64_t now_ms,
              uint64_t passed_ms)
 {
-    progress->per_second = -1;
-    if (progress->committed >= 0 && committed >= progress->committed && passed_ms > 0)
-        progress->per_second =
-            (double)(committed - progress->committed) * 1000.0 / (double)passed_ms;
-    if (committed != progress->committed)
-        progress->moved_ms = now_ms;
-    progress->committed = committed;
-    if (committed > progress->highest)
-        progress->highest = committed;
+    headway->per_second = -1;
+    if (headway->committed >= 0 && committed >= headway->committed && passed_ms > 0)
+        headway->per_second = (double)(committed - headway->committed) * 1000.0 / (double)passed_ms;
+    if (committed != headway->committed)
+        headway->moved_ms = now_ms;
+    headway->committed = committed;
+    if (committed > headway->highest)
+        headway->highest = committed;
     if (lag < 0)
         return;
-    if (lag == 0 || lag < progress->lag)
-        progress->eased_ms = now_ms;
-    progress->lag = lag;
+    if (lag == 0 || lag < headway->lag)
+        headway->eased_ms = now_ms;
+    headway->lag = lag;
 }
 
 enum verdict
-headway_verdict(const struct headway *progress, bool has_members, uint64_t now_ms,
+headway_verdict(const struct headway *headway, bool has_members, uint64_t now_ms,
                 uint64_t window_ms)
 {
-    if (progress->committed < 0 || progress->lag < 0)
+    if (headway->committed < 0 || headway->lag < 0)
         return VERDICT_NONE;
-    if (progress->lag == 0)
+    if (headway->lag == 0)
         return VERDICT_OK;
-    if (progress->committed < progress->highest)
+    if (headway->committed < headway->highest)
         return VERDICT_REWIND;
-    if (now_ms - progress->moved_ms >= window_ms)
+    if (now_ms - headway->moved_ms >= window_ms)
         return has_members ? VERDICT_STALL : VERDICT_STOP;
-    return now_ms - progress->eased_ms >= window_ms ? VERDICT_WARN : VERDICT_OK;
+    return now_ms - headway->eased_ms >= window_ms ? VERDICT_WARN : VERDICT_OK;
 }
 
 const char *

@@ -26,11 +26,11 @@ struct headway {
     double per_second; /* consumed, over the last round; -1: not known */
 };
 
-void headway_init(struct headway *progress, uint64_t now_ms);
+void headway_init(struct headway *headway, uint64_t now_ms);
 /* A round's figures. `lag` below 0: not known. */
-void headway_note(struct headway *progress, int64_t committed, int64_t lag, uint64_t now_ms,
+void headway_note(struct headway *headway, int64_t committed, int64_t lag, uint64_t now_ms,
                   uint64_t passed_ms);
-enum verdict headway_verdict(const struct headway *progress, bool has_members, uint64_t now_ms,
+enum verdict headway_verdict(const struct headway *headway, bool has_members, uint64_t now_ms,
                              uint64_t window_ms);
 const char *verdict_name(enum verdict verdict);
 

@@ -48,7 +48,7 @@ struct kafka_place {
     int32_t partition;
     int64_t committed;
     int64_t lag; /* below 0: not known in this round */
-    struct headway progress;
+    struct headway headway;
 };
 
 /* All places of a group in one topic. */

@@ -20,9 +20,9 @@ reckon_place(struct kafka_round *round, struct kafka_place *place)
         round->clamped++;
         place->lag = 0;
     }
-    if (partition->latest < place->progress.highest)
-        headway_init(&place->progress, round->now_ms); /* it is another log */
-    headway_note(&place->progress, place->committed, place->lag, round->now_ms, round->passed_ms);
+    if (partition->latest < place->headway.highest)
+        headway_init(&place->headway, round->now_ms); /* it is another log */
+    headway_note(&place->headway, place->committed, place->lag, round->now_ms, round->passed_ms);
 }
 
 /* Records of the place that are older than the objective; below 0: not known. */
@@ -44,9 +44,9 @@ add_place(struct kafka_sum *sum, const struct kafka_place *place)
     sum->committed += place->committed;
     sum->lag = sum->lag < 0 || place->lag < 0 ? -1 : sum->lag + place->lag;
     sum->over_objective = sum->over_objective < 0 || over < 0 ? -1 : sum->over_objective + over;
-    sum->per_second = sum->per_second < 0 || place->progress.per_second < 0
+    sum->per_second = sum->per_second < 0 || place->headway.per_second < 0
                           ? -1
-                          : sum->per_second + place->progress.per_second;
+                          : sum->per_second + place->headway.per_second;
 }
 
 static void
@@ -73,7 +73,7 @@ reckon_group(struct kafka_round *round, struct kafka_group *group)
     bool has_members = group->hidden || group->members > 0;
     for (size_t i = 0; i < group->count; i++) {
         reckon_place(round, &group->places[i]);
-        enum verdict verdict = headway_verdict(&group->places[i].progress, has_members,
+        enum verdict verdict = headway_verdict(&group->places[i].headway, has_members,
                                                round->now_ms, round->options->verdict_window);
         if (verdict > group->verdict)
             group->verdict = verdict;

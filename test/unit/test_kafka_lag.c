@@ -129,13 +129,13 @@ the_rate_is_of_the_window(void **state)
 #define WINDOW 300000
 
 static struct headway
-progress_of(const int64_t (*rounds)[2], size_t count)
+headway_of(const int64_t (*rounds)[2], size_t count)
 {
-    struct headway progress;
-    headway_init(&progress, 0);
+    struct headway headway;
+    headway_init(&headway, 0);
     for (size_t i = 0; i < count; i++)
-        headway_note(&progress, rounds[i][0], rounds[i][1], i * MINUTE, i == 0 ? 0 : MINUTE);
-    return progress;
+        headway_note(&headway, rounds[i][0], rounds[i][1], i * MINUTE, i == 0 ? 0 : MINUTE);
+    return headway;
 }
 #define VERDICT(members, ...)                                                                      \
     verdict_after((const int64_t[][2]){__VA_ARGS__},                                               \
@@ -144,8 +144,8 @@ progress_of(const int64_t (*rounds)[2], size_t count)
 static enum verdict
 verdict_after(const int64_t (*rounds)[2], size_t count, bool has_members)
 {
-    struct headway progress = progress_of(rounds, count);
-    return headway_verdict(&progress, has_members, (count - 1) * MINUTE, WINDOW);
+    struct headway headway = headway_of(rounds, count);
+    return headway_verdict(&headway, has_members, (count - 1) * MINUTE, WINDOW);
 }
 
 static void
@@ -173,12 +173,12 @@ static void
 what_a_group_consumed_is_told_per_second(void **state)
 {
     (void)state;
-    struct headway progress = progress_of((const int64_t[][2]){{100, 5}, {700, 5}}, 2);
-    assert_float_equal(progress.per_second, 10, 0.001);
-    progress = progress_of((const int64_t[][2]){{100, 5}}, 1);
-    assert_true(progress.per_second < 0);
-    progress = progress_of((const int64_t[][2]){{100, 5}, {50, 55}}, 2);
-    assert_true(progress.per_second < 0); /* it went back: no rate below 0 */
+    struct headway headway = headway_of((const int64_t[][2]){{100, 5}, {700, 5}}, 2);
+    assert_float_equal(headway.per_second, 10, 0.001);
+    headway = headway_of((const int64_t[][2]){{100, 5}}, 1);
+    assert_true(headway.per_second < 0);
+    headway = headway_of((const int64_t[][2]){{100, 5}, {50, 55}}, 2);
+    assert_true(headway.per_second < 0); /* it went back: no rate below 0 */
 }
 
 int
