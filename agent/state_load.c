@@ -174,8 +174,8 @@ load_days(struct generation *generation, struct journal_fields *fields)
     return true;
 }
 
-/* PROGRESS, CUT, PARTS, DAYS, RECEIPT or FORGET of a generation; false when it is not known or means
- * nonsense. */
+/* PROGRESS, CUT, PARTS, DAYS, RECEIPT or FORGET of a generation; false when it is not known or
+ * means nonsense. */
 static bool
 load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
 {

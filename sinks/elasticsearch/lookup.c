@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lookup.c: which ids Elasticsearch or OpenSearch has, see sinks/receipts/lookup.h. The ids are asked
- * for as they are: no mapping, and no field of an event, has to be what it is thought to be, and it
- * works through aliases and data streams, where a `_mget` does not. A search sees what was
+/* lookup.c: which ids Elasticsearch or OpenSearch has, see sinks/receipts/lookup.h. The ids are
+ * asked for as they are: no mapping, and no field of an event, has to be what it is thought to be,
+ * and it works through aliases and data streams, where a `_mget` does not. A search sees what was
  * refreshed; for a user who may not refresh, time does it. */
 #include <errno.h>
 #include <stdio.h>

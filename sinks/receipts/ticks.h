@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ticks.h: ticks the agents' receipts off while the sink runs: a receipt is accounted for when the
  * sinks' group has committed all records that it speaks of. What stays is told as
- * tailrace_sink_unaccounted_events: events that an agent has delivered and no sink has finished.
- * A lag says that records wait; this says whose, and also what no lag shows: a topic that was made
+ * tailrace_sink_unaccounted_events: events that an agent has delivered and no sink has finished. A
+ * lag says that records wait; this says whose, and also what no lag shows: a topic that was made
  * anew, a log that lost its end, records that retention took, a partition nobody consumes.
  *
  * Every sink watches the whole group, so the figure is the same in each of them: take the maximum.
  * It is a thread with a client of its own, a member of no group; the data loop is not touched. How
- * far the control topic is done is kept as the offsets of the group <group_id>-receipts: what was not
- * accounted for before a kill -9 is read again. Ticking off twice is harmless: equal generation and
- * first byte are one receipt, the longer.
+ * far the control topic is done is kept as the offsets of the group <group_id>-receipts: what was
+ * not accounted for before a kill -9 is read again. Ticking off twice is harmless: equal
+ * generation and first byte are one receipt, the longer.
  *
- * Memory: waiting.h. When its table is full the control topic is read no further until receipts are
- * ticked off: the figure is then too small, and a word says so.
+ * Memory: waiting.h. When its table is full the control topic is read no further until receipts
+ * are ticked off: the figure is then too small, and a word says so.
  *
  * What is believed here is the group's offset; whether the index really has every event is what
  * `audit` asks. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* waiting.h: receipts whose events are not all finished yet. Equal generation and first byte are one
- * receipt, and the longer holds, so one that comes twice counts once. Pure; one thread. */
+/* waiting.h: receipts whose events are not all finished yet. Equal generation and first byte are
+ * one receipt, and the longer holds, so one that comes twice counts once. Pure; one thread. */
 #ifndef SINKS_RECEIPTS_WAITING_H
 #define SINKS_RECEIPTS_WAITING_H
 

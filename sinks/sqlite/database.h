@@ -55,7 +55,8 @@ bool database_open_write(sqlite3 **out, const char *path, struct database_note *
                          struct err *err) MUST_CHECK;
 
 /* The end of a connection for writing. `fine`: all went well, the log is folded back and goes,
- * unless another process has the file open too; else file and log stay as they are. NULL is fine. */
+ * unless another process has the file open too; else file and log stay as they are. NULL is
+ * fine. */
 void database_close(sqlite3 *db, bool fine);
 
 /* Bytes of the write-ahead log, 0 for none. */

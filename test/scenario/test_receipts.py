@@ -190,7 +190,8 @@ def test_what_no_sink_finishes_is_unaccounted_until_one_does(kafka, index, make_
     assert audit(sink)[0]["indexed"] == life["events"]
 
 
-def test_receipts_never_hold_up_events_and_tell_of_what_kafka_lost(kafka, index, make_agent, make_sink, logs):
+def test_receipts_never_hold_up_events_and_tell_of_what_kafka_lost(kafka, index, make_agent,
+                                                                   make_sink, logs):
     topic = kafka.topic("aside", 2, dead_letters=True)
     receipts = f"receipts-of-{topic}"
     agent = make_agent(kafka.servers, topic, [{"name": "a", "paths": [f"{logs}/*"]}],
