@@ -637,6 +637,9 @@ def test_logrotate(case, folder, options):
             wait_for("some lines", lambda: path.exists() and path.stat().st_size > 30_000)
             seen = len(case.lines.expected) // 2        # the agent keeps up, more or less
             wait_for("the agent", lambda: case.total() >= seen, PATIENCE)
+            if "olddir" in options:     # from another folder only an open file is read on
+                wait_for("a look at the file", lambda: path.stat().st_ino in [
+                    each["inode"] for each in case.agent.status()["files"]], PATIENCE)
             with pause if "copytruncate" in options else threading.Lock():
                 logrotate(folder, [] if options == "maxsize" else ["-f"])
             if options == "dateext":
