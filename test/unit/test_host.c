@@ -70,13 +70,19 @@ is_variable(const char *line)
     return false;
 }
 
+/* Without what differs from machine to machine: values of the file system, and where the trees are. */
 static void
 append_stable(struct buffer *out, char *text)
 {
     char *save = NULL;
-    for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
-        if (!is_variable(line))
+    for (char *line = strtok_r(text, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
+        const char *place = strstr(line, TREES);
+        if (place != NULL)
+            buffer_format(out, "%.*sTREES%s\n", (int)(place - line), line, place + strlen(TREES));
+        else if (!is_variable(line))
             buffer_format(out, "%s\n", line);
+    }
 }
 
 static void
