@@ -306,6 +306,10 @@ close_due(struct agent *agent, uint64_t now_ms)
         if (!is_due(receipts, at, now_ms))
             break; /* the others are younger */
         struct generation *generation = at->generation;
+        if (generation->changed && generation->file == NULL) { /* nobody else tells the state */
+            state_put_progress(agent->state, generation);
+            generation->changed = false;
+        }
         /* One at a time for each life; and only what the state was told. */
         if (generation->receipt_sent == NULL && !generation->changed)
             (void)close_range(agent, generation);

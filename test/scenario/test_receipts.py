@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 from confluent_kafka import TopicPartition
-from embedded import EmbeddedBroker
+from embedded import EmbeddedBroker, read_topic
 from wait import wait_for
 
 RECEIPTS = "tailrace.receipts"
@@ -253,3 +253,34 @@ def test_bytes_without_a_receipt_are_told_and_looked_for(make_agent, make_sink, 
         with sqlite3.connect(folder / "events.db") as db:
             assert life["indexed"] == db.execute("SELECT count(*) FROM events").fetchone()[0]
         assert f"NO RECEIPT for bytes {sizes[0]}..{sizes[1]}" in told(sink, code=1)
+
+
+def test_a_file_that_is_let_go_when_its_last_lines_are_acknowledged_has_its_last_receipt(
+        folder, logs, make_agent):
+    """The broker is silent for longer than a rotated file has to be before it is let go."""
+    with EmbeddedBroker("events:1", "receipts:1") as broker:
+        path = logs / "a.log"
+        path.write_bytes(b"".join(b"line %d %s\n" % (number, b"x" * 60) for number in range(10)))
+        agent = make_agent(broker.servers, "events", [{"name": "a", "paths": [str(path)]}],
+                           receipts={"topic": "receipts", "interval": "1s"})
+        agent.start(wait="ready")
+        reader = read_topic(broker.servers, "receipts", 1)
+        seen = []
+
+        def told():
+            seen.extend(json.loads(message.value())["receipt"]["to"]
+                        for message in reader.consume(10, 0.1) if not message.error())
+            return seen[-1:]
+
+        wait_for("the first receipt", lambda: told() == [path.stat().st_size])
+        broker.freeze()
+        with open(path, "ab") as file:
+            file.write(b"more\n" * 5)
+        wait_for("the agent to read it", lambda: agent.status()["files"][0]["read"]
+                 == path.stat().st_size)
+        old = path.rename(logs / "old")
+        time.sleep(6)       # nothing tells that five quiet seconds are over
+        broker.thaw()
+        wait_for("the last receipt", lambda: told() == [old.stat().st_size], 60, agent.tail)
+        reader.close()
+        agent.stop()
