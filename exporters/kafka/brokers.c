@@ -78,7 +78,7 @@ brokers_put(const struct brokers *brokers, struct page *page)
         const struct broker_stats *broker = &brokers->items[i];
         char id[16];
         (void)snprintf(id, sizeof(id), "%d", (int)broker->id);
-        page_family(page, "tailrace_kafka_broker_round_trip_seconds", PAGE_GAUGE,
+        page_family(page, "tailrace_kafka_broker_round_trip_seconds", PAGE_SUMMARY,
                     "How long the broker took to answer this exporter, in the last interval.");
         if (broker->rtt_p50_s >= 0)
             page_sample(page, broker->rtt_p50_s, "broker", id, "quantile", "0.5", NULL);

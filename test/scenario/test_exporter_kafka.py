@@ -2,6 +2,7 @@
 """tailrace-exporter's Kafka collector beside what Kafka's own tools tell of the same cluster."""
 
 import re
+import subprocess
 import time
 import uuid
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from programs import Exporter
+from programs import Exporter, get
 from wait import wait_for
 
 INTERVAL = "1s"
@@ -183,6 +184,15 @@ def test_every_value_is_what_kafkas_own_tools_tell(broker, watch):
     assert page.get("kafka_topic_partitions", topic=topic) == 3
     assert page.get("kafka_brokers") == 1
     assert page.get("kafka_up") == 1
+    check_names(exporter)
+
+
+def check_names(exporter):
+    """Only two names of kafka_exporter, which are kept, are not to promtool's liking."""
+    _, _, body = get(exporter.program.port, "/metrics")
+    done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True)
+    found = {line.split()[0] for line in (done.stdout + done.stderr).decode().splitlines()}
+    assert found == {f"{GROUPS}current_offset_sum", f"{GROUPS}lag_sum"}, found
 
 
 def check_topic(exporter, page, topic):
