@@ -2,19 +2,24 @@
 /* progress.c: see progress.h. */
 #include "sinks/receipts/progress.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sinks/receipts/scan.h"
+
 #define PARTITIONS_MAX 100000 /* of a topic: Kafka's own advice is far below */
 #define NOT_WANTED INT64_MIN
+#define EVENTS_AT_ONCE 1000
 
 bool
-progress_init(struct progress *progress, const struct sink_options *options, rd_kafka_t *client)
+progress_init(struct progress *progress, const struct sink_options *options, struct err *err)
 {
-    *progress = (struct progress){.options = options, .client = client};
-    progress->answers = rd_kafka_queue_new(client);
+    *progress = (struct progress){.options = options};
     progress->routes = calloc(options->route_count, sizeof(*progress->routes));
-    return progress->routes != NULL;
+    if (progress->routes == NULL)
+        return err_set(err, ERR_STOP, ENOMEM, "cannot watch receipts: out of memory");
+    return scan_client_new(&progress->client, options, err);
 }
 
 void
@@ -23,8 +28,7 @@ progress_done(struct progress *progress)
     for (size_t i = 0; progress->routes != NULL && i < progress->options->route_count; i++)
         free(progress->routes[i].committed);
     free(progress->routes);
-    if (progress->answers != NULL)
-        rd_kafka_queue_destroy(progress->answers);
+    scan_client_free(progress->client);
     *progress = (struct progress){0};
 }
 
@@ -82,29 +86,18 @@ progress_ask(struct progress *progress, rd_kafka_topic_partition_list_t *list, i
         rd_kafka_topic_partition_list_destroy(list);
         return true;
     }
-    rd_kafka_ListConsumerGroupOffsets_t *question =
-        rd_kafka_ListConsumerGroupOffsets_new(progress->options->kafka.group_id, list);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(progress->client, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-    char text[128];
-    (void)rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, text, sizeof(text));
-    rd_kafka_ListConsumerGroupOffsets(progress->client, &question, 1, options, progress->answers);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_ListConsumerGroupOffsets_destroy(question);
-    rd_kafka_topic_partition_list_destroy(list);
-
-    /* It always comes, with an error when the time is up: none is left for the next question. */
-    rd_kafka_event_t *event = rd_kafka_queue_poll(progress->answers, -1);
-    size_t count = 0;
-    const rd_kafka_group_result_t **groups = NULL;
-    if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
-            rd_kafka_event_ListConsumerGroupOffsets_result(event), &count);
-    bool fine = count == 1 && rd_kafka_group_result_error(groups[0]) == NULL;
+    /* What it has to say besides is said by the data path's client. */
+    for (unsigned i = 0; i < EVENTS_AT_ONCE; i++) {
+        rd_kafka_message_t *event = rd_kafka_consumer_poll(progress->client, 0);
+        if (event == NULL)
+            break;
+        rd_kafka_message_destroy(event);
+    }
+    bool fine =
+        rd_kafka_committed(progress->client, list, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (fine)
-        take(progress, rd_kafka_group_result_partitions(groups[0]));
-    if (event != NULL)
-        rd_kafka_event_destroy(event);
+        take(progress, list);
+    rd_kafka_topic_partition_list_destroy(list);
     return fine;
 }
 

@@ -412,8 +412,7 @@ start_client(struct ticks *ticks, struct err *err)
     }
     rd_kafka_set_log_queue(ticks->client, NULL);
     rd_kafka_poll_set_consumer(ticks->client);
-    return progress_init(&ticks->progress, ticks->options, ticks->client) ||
-           err_set(err, ERR_STOP, ENOMEM, "cannot watch receipts: out of memory");
+    return progress_init(&ticks->progress, ticks->options, err);
 }
 
 static bool
