@@ -52,6 +52,8 @@ def pair(kafka, index, folder, make_agent, make_sink):
     index.wait_count(100, 40, sink.check_alive)
     wait_for("both to have counted", lambda: sink.finished("indexed") == 100
              and agent.metric("tailrace_agent_events_total") == 100)
+    for program in (agent, sink):       # which is looked at once a second
+        program.wait_page("/readyz")
     yield agent, sink
     agent.stop()
     sink.stop()
