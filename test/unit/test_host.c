@@ -70,7 +70,8 @@ is_variable(const char *line)
     return false;
 }
 
-/* Without what differs from machine to machine: values of the file system, and where the trees are. */
+/* Without what differs from machine to machine: values of the file system, and where the trees
+ * are. */
 static void
 append_stable(struct buffer *out, char *text)
 {
