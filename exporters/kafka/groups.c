@@ -62,12 +62,6 @@ take_members(struct kafka_model *model, struct kafka_group *group,
         group->assigned_count = 0;
 }
 
-static void
-take_text(char *out, size_t out_size, const char *text)
-{
-    (void)snprintf(out, out_size, "%s", text == NULL ? "" : text);
-}
-
 /* A group that is listed and then described as dead is one of the new protocol, which the old
  * DescribeGroups does not show (seen: librdkafka 2.0.2 with Kafka 4.1). */
 static bool
@@ -84,9 +78,8 @@ take_group(struct kafka_round *round, const struct rd_kafka_group_info *found)
     group->described = found->err == RD_KAFKA_RESP_ERR_NO_ERROR && !group->hidden;
     if (!group->described)
         return true;
-    take_text(group->state, sizeof(group->state), found->state);
-    take_text(group->protocol_type, sizeof(group->protocol_type), found->protocol_type);
-    take_text(group->protocol, sizeof(group->protocol), found->protocol);
+    (void)snprintf(group->state, sizeof(group->state), "%s",
+                   found->state == NULL ? "" : found->state);
     take_members(round->model, group, found);
     return true;
 }

@@ -9,7 +9,6 @@ headway_init(struct headway *headway, uint64_t now_ms)
         .committed = -1,
         .highest = -1,
         .lag = -1,
-        .began_ms = now_ms,
         .moved_ms = now_ms,
         .eased_ms = now_ms,
         .per_second = -1,
@@ -48,24 +47,4 @@ headway_verdict(const struct headway *headway, bool has_members, uint64_t now_ms
     if (now_ms - headway->moved_ms >= window_ms)
         return has_members ? VERDICT_STALL : VERDICT_STOP;
     return now_ms - headway->eased_ms >= window_ms ? VERDICT_WARN : VERDICT_OK;
-}
-
-const char *
-verdict_name(enum verdict verdict)
-{
-    switch (verdict) {
-    case VERDICT_OK:
-        return "ok";
-    case VERDICT_WARN:
-        return "warn";
-    case VERDICT_STOP:
-        return "stop";
-    case VERDICT_STALL:
-        return "stall";
-    case VERDICT_REWIND:
-        return "rewind";
-    case VERDICT_NONE:
-        break;
-    }
-    return "unknown";
 }

@@ -20,7 +20,6 @@ enum verdict {
 struct headway {
     int64_t committed, highest; /* UNKNOWN_OFFSET before the first round */
     int64_t lag;
-    uint64_t began_ms; /* monotonic: the first round */
     uint64_t moved_ms; /* when `committed` last changed */
     uint64_t eased_ms; /* when the lag was last 0 or smaller than in the round before */
     double per_second; /* consumed, over the last round; -1: not known */
@@ -32,6 +31,5 @@ void headway_note(struct headway *headway, int64_t committed, int64_t lag, uint6
                   uint64_t passed_ms);
 enum verdict headway_verdict(const struct headway *headway, bool has_members, uint64_t now_ms,
                              uint64_t window_ms);
-const char *verdict_name(enum verdict verdict);
 
 #endif

@@ -67,8 +67,6 @@ struct kafka_group {
     bool committed; /* so are the places */
     bool hidden;    /* it is there, but the library cannot describe groups of its kind */
     char state[32];
-    char protocol_type[32];
-    char protocol[32];
     int32_t coordinator;
     int members;
     struct kafka_place *places; /* sorted by topic and partition */
