@@ -80,7 +80,7 @@ diskstats_read(struct scan text, struct filter *filter, struct disk_table *table
         while (row.count < DISK_FIELDS && scan_number(&line, &row.values[row.count]))
             row.count++;
         /* A partition of a kernel before 2.6.25 has four numbers, which mean something else. */
-        if (row.count < 11 || (filter != NULL && filter_excludes(filter, row.name)))
+        if (row.count < 11 || (filter != NULL && filter_matches(filter, row.name)))
             continue;
         if (!add(table, &row))
             return err_set(err, ERR_RETRY, 0, "cannot note the disks: out of memory");

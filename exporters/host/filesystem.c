@@ -126,8 +126,8 @@ read_mounts(struct filesystem *filesystem, struct scan text, struct err *err)
     while (mountinfo_next(&text, &filesystem->line)) {
         struct mount_line *line = &filesystem->line;
         strip_root(filesystem, line->point);
-        if (filter_excludes(filesystem->points, scan_of(line->point)) ||
-            filter_excludes(filesystem->types, scan_of(line->type)))
+        if (filter_matches(filesystem->points, scan_of(line->point)) ||
+            filter_matches(filesystem->types, scan_of(line->type)))
             continue;
         if (!note_mount(filesystem, line, err))
             return false;

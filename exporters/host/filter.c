@@ -15,7 +15,7 @@ struct filter {
     regex_t regex;
     struct {
         uint64_t hash;
-        bool known, excluded;
+        bool known, matches;
     } slots[SLOTS];
 };
 
@@ -48,18 +48,18 @@ filter_free(struct filter *filter)
 }
 
 bool
-filter_excludes(struct filter *filter, struct scan name)
+filter_matches(struct filter *filter, struct scan name)
 {
     if (!filter->any)
         return false;
     uint64_t hash = XXH3_64bits(name.at, name.size);
     size_t slot = hash % SLOTS;
     if (filter->slots[slot].known && filter->slots[slot].hash == hash)
-        return filter->slots[slot].excluded;
+        return filter->slots[slot].matches;
     char text[NAME_SIZE];
-    bool excluded = regexec(&filter->regex, scan_copy(name, text, sizeof(text)), 0, NULL, 0) == 0;
+    bool matches = regexec(&filter->regex, scan_copy(name, text, sizeof(text)), 0, NULL, 0) == 0;
     filter->slots[slot].hash = hash;
     filter->slots[slot].known = true;
-    filter->slots[slot].excluded = excluded;
-    return excluded;
+    filter->slots[slot].matches = matches;
+    return matches;
 }

@@ -170,7 +170,7 @@ read_all(struct netclass *netclass, struct err *err)
     for (size_t i = 0; i < netclass->count; i++)
         netclass->interfaces[i]->present = false;
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        if (entry->d_name[0] == '.' || filter_excludes(netclass->filter, scan_of(entry->d_name)) ||
+        if (entry->d_name[0] == '.' || filter_matches(netclass->filter, scan_of(entry->d_name)) ||
             netclass->count == INTERFACES_MAX)
             continue;
         int fd = openat(dirfd(folder), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

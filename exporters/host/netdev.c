@@ -57,7 +57,7 @@ netdev_read(struct scan text, struct filter *filter, struct netdev_table *table,
             field++;
         if (field < NETDEV_FIELDS || row.name.size == 0 || table->count == INTERFACES_MAX)
             continue;
-        if (filter != NULL && filter_excludes(filter, row.name))
+        if (filter != NULL && filter_matches(filter, row.name))
             continue;
         if (!add(table, &row))
             return err_set(err, ERR_RETRY, 0, "cannot note the interfaces: out of memory");

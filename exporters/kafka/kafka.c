@@ -3,13 +3,13 @@
  * and only then where the logs end, so that no lag is below 0. */
 #include "exporters/kafka/kafka.h"
 
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/clock.h"
 #include "core/kafka.h"
+#include "exporters/host/filter.h"
 #include "exporters/kafka/brokers.h"
 #include "exporters/kafka/ends.h"
 #include "exporters/kafka/families.h"
@@ -23,10 +23,9 @@
 
 #define SETTINGS_EVERY_MS 300000
 
-/* Regular expressions; an empty one is none. */
 struct choice {
-    regex_t take, leave;
-    bool takes, leaves;
+    bool all; /* `take` was not given */
+    struct filter *take, *leave;
 };
 
 enum stage { STAGE_METADATA, STAGE_GROUPS, STAGE_COMMITTED, STAGE_ENDS, STAGE_SETTINGS, STAGES };
@@ -52,37 +51,26 @@ static _Thread_local char last_error[200];
 /* --- what is wanted --- */
 
 static bool
-compile(regex_t *out, bool *is_set, const char *name, const char *text, struct err *err)
+filter_open(struct filter **out, const char *name, const char *expression, struct err *err)
 {
-    char why[200];
-    *is_set = false;
-    if (*text == '\0')
-        return true;
-    int failed = regcomp(out, text, REG_EXTENDED | REG_NOSUB);
-    *is_set = failed == 0;
-    if (failed == 0)
-        return true;
-    (void)regerror(failed, out, why, sizeof(why));
-    return err_set(err, ERR_CONFIG, 0, "kafka.%s: '%.200s' is no regular expression: %s", name,
-                   text, why);
+    char option[300];
+    (void)snprintf(option, sizeof(option), "kafka.%s: '%.200s'", name, expression);
+    return filter_new(out, option, expression, err);
 }
 
 static void
 choice_done(struct choice *choice)
 {
-    if (choice->takes)
-        regfree(&choice->take);
-    if (choice->leaves)
-        regfree(&choice->leave);
+    filter_free(choice->take);
+    filter_free(choice->leave);
     *choice = (struct choice){0};
 }
 
 static bool
 is_chosen(const struct choice *choice, const char *name)
 {
-    if (choice->takes && regexec(&choice->take, name, 0, NULL, 0) != 0)
-        return false;
-    return !choice->leaves || regexec(&choice->leave, name, 0, NULL, 0) != 0;
+    return (choice->all || filter_matches(choice->take, scan_of(name))) &&
+           !filter_matches(choice->leave, scan_of(name));
 }
 
 static bool
@@ -104,11 +92,12 @@ choices_open(struct kafka *kafka, const struct exporter_kafka_options *options, 
 {
     struct choice *topics = &kafka->topics;
     struct choice *groups = &kafka->groups;
-    return compile(&topics->take, &topics->takes, "topics", options->topics, err) &&
-           compile(&topics->leave, &topics->leaves, "topics_exclude", options->topics_exclude,
-                   err) &&
-           compile(&groups->take, &groups->takes, "groups", options->groups, err) &&
-           compile(&groups->leave, &groups->leaves, "groups_exclude", options->groups_exclude, err);
+    topics->all = options->topics[0] == '\0';
+    groups->all = options->groups[0] == '\0';
+    return filter_open(&topics->take, "topics", options->topics, err) &&
+           filter_open(&topics->leave, "topics_exclude", options->topics_exclude, err) &&
+           filter_open(&groups->take, "groups", options->groups, err) &&
+           filter_open(&groups->leave, "groups_exclude", options->groups_exclude, err);
 }
 
 /* --- the client --- */
