@@ -90,17 +90,8 @@ main(int argc, char **argv)
     log_setup(PROGRAM, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     if (!cli_parse(&cli, argc, argv, verbs, verb_count, CONFIG_DEFAULT, &err))
         return usage(err.text);
-    if (strcmp(cli.verb, "help") == 0) {
-        if (cli.help_of != NULL)
-            cli_print_verb_help(PROGRAM, cli.help_of, CONFIG_DEFAULT);
-        else
-            cli_print_help(PROGRAM, ABOUT, verbs, verb_count, CONFIG_DEFAULT);
+    if (cli_answer(&cli, PROGRAM, ABOUT, verbs, verb_count, CONFIG_DEFAULT))
         return CLI_EXIT_OK;
-    }
-    if (strcmp(cli.verb, "version") == 0) {
-        cli_print_version(PROGRAM);
-        return CLI_EXIT_OK;
-    }
     if (strcmp(cli.verb, "reference") == 0)
         return verb_reference();
 

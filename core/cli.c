@@ -196,9 +196,9 @@ cli_take_value(const char *name, int argc, char **argv, int *at, const char **va
     return true;
 }
 
-void
-cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
-               size_t verb_count, const char *config_default)
+static void
+print_help(const char *program, const char *about, const struct cli_verb *verbs, size_t verb_count,
+           const char *config_default)
 {
     printf("%s: %s\n\nusage: %s [COMMAND] [-c FILE] [ARGUMENTS]\n\n", program, about, program);
     for (size_t i = 0; i < verb_count; i++) {
@@ -218,16 +218,33 @@ cli_print_help(const char *program, const char *about, const struct cli_verb *ve
     printf("\nexit status: 0 done, 1 failed at run time, 2 wrong usage or configuration\n");
 }
 
-void
-cli_print_verb_help(const char *program, const struct cli_verb *verb, const char *config_default)
+static void
+print_verb_help(const char *program, const struct cli_verb *verb, const char *config_default)
 {
     printf("usage: %s %s [-c FILE]%s%s\n\n%s\n", program, verb->name,
            verb->arguments[0] != '\0' ? " " : "", verb->arguments, verb->help);
     printf("\n  -c FILE   configuration, default %s\n", config_default);
 }
 
-void
-cli_print_version(const char *program)
+static void
+print_version(const char *program)
 {
     printf("%s %s, librdkafka %s\n", program, TAILRACE_VERSION, rd_kafka_version_str());
+}
+
+bool
+cli_answer(const struct cli *cli, const char *program, const char *about,
+           const struct cli_verb *verbs, size_t verb_count, const char *config_default)
+{
+    if (strcmp(cli->verb, "version") == 0) {
+        print_version(program);
+        return true;
+    }
+    if (strcmp(cli->verb, "help") != 0)
+        return false;
+    if (cli->help_of != NULL)
+        print_verb_help(program, cli->help_of, config_default);
+    else
+        print_help(program, about, verbs, verb_count, config_default);
+    return true;
 }

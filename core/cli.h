@@ -29,7 +29,7 @@ struct cli {
 };
 
 /* False with ERR_CONFIG for a bad command line (exit 2; the text names the nearest verb). Help and
- * version are verbs "help" and "version" that main prints with the functions below. -c and -h are
+ * version are verbs "help" and "version", which cli_answer() prints. -c and -h are
  * understood everywhere before a "--". Of a verb's arguments only this is checked here: one that
  * begins with a word that is not in [ ] must be there, and a verb of none but [-flags] takes no
  * others. Moves words within argv. */
@@ -39,10 +39,9 @@ bool cli_parse(struct cli *out, int argc, char **argv, const struct cli_verb *ve
  * argv[*at] is another one; `*at` moves to the last word that was taken. ERR_CONFIG: no value. */
 bool cli_take_value(const char *name, int argc, char **argv, int *at, const char **value,
                     struct err *err) MUST_CHECK;
-void cli_print_help(const char *program, const char *about, const struct cli_verb *verbs,
-                    size_t verb_count, const char *config_default);
-void cli_print_verb_help(const char *program, const struct cli_verb *verb,
-                         const char *config_default);
-void cli_print_version(const char *program); /* with librdkafka's version */
+/* The verbs that every program has: true when it was "help" or "version" (with librdkafka's), which
+ * is printed now. */
+bool cli_answer(const struct cli *cli, const char *program, const char *about,
+                const struct cli_verb *verbs, size_t verb_count, const char *config_default);
 
 #endif

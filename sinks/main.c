@@ -167,15 +167,9 @@ main(int argc, char **argv)
     log_setup(PROGRAM, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     if (!cli_parse(&program.cli, argc, argv, verbs, VERB_COUNT, CONFIG_DEFAULT, &err))
         return fail(&program, &err);
-    if (strcmp(program.cli.verb, "help") == 0) {
+    if (cli_answer(&program.cli, PROGRAM, ABOUT, verbs, VERB_COUNT, CONFIG_DEFAULT)) {
         if (program.cli.help_of != NULL)
-            verbs_print_help(PROGRAM, program.cli.help_of, CONFIG_DEFAULT);
-        else
-            cli_print_help(PROGRAM, ABOUT, verbs, VERB_COUNT, CONFIG_DEFAULT);
-        return CLI_EXIT_OK;
-    }
-    if (strcmp(program.cli.verb, "version") == 0) {
-        cli_print_version(PROGRAM);
+            verbs_print_more_help(program.cli.help_of);
         return CLI_EXIT_OK;
     }
     if (strcmp(program.cli.verb, "reference") == 0)

@@ -51,9 +51,8 @@ verbs_check(struct program *program, void (*reload)(void *), size_t *problems, s
 }
 
 void
-verbs_print_help(const char *program, const struct cli_verb *verb, const char *config)
+verbs_print_more_help(const struct cli_verb *verb)
 {
-    cli_print_verb_help(program, verb, config);
     if (strcmp(verb->name, "search") == 0)
         printf("\n%s", sqlite_search_help);
     if (strcmp(verb->name, "audit") == 0)

@@ -17,8 +17,8 @@ bool verbs_check(struct program *program, void (*reload)(void *), size_t *proble
                  struct err *err) MUST_CHECK;
 
 void verbs_print_summary(const struct pipeline *pipeline); /* what `once` did */
-/* `help VERB`, with the whole help of those that have more than a sentence. */
-void verbs_print_help(const char *program, const struct cli_verb *verb, const char *config);
+/* `help VERB`, of those that have more to say than cli_answer() does. */
+void verbs_print_more_help(const struct cli_verb *verb);
 int verbs_print_reference(void); /* the exit code */
 
 #endif
