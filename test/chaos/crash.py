@@ -22,9 +22,7 @@ index. The same seed gives the same kills; their moments depend on the machine.
 import argparse
 import json
 import random
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -40,6 +38,7 @@ for place in (HERE, HERE.parent / "scenario", HERE.parent / "stack"):
 
 from evidence import Evidence, TopicReader, committed_of  # noqa: E402
 from identity import Watch  # noqa: E402
+from kept import run_kept  # noqa: E402
 from oracle import Tally  # noqa: E402
 from programs import Agent, Metrics, Program, Sink  # noqa: E402
 from rotate import Writer  # noqa: E402
@@ -392,18 +391,9 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="kept; default: a new one, kept on failure")
     options = vars(parser.parse_args())
     kept = options.pop("folder")
-    folder = kept or Path(tempfile.mkdtemp(prefix="tailrace-crash-"))
-    begun = time.monotonic()
-    try:
-        CrashRun(Stack(), Plan(**options), folder, lambda text: print(
-            f"{time.monotonic() - begun:7.1f} s  {text}", flush=True)).run()
-    except AssertionError as error:
-        print(f"FAILED, seed {options['seed']}, everything is kept in {folder}:\n{error}")
-        return 1
-    if not kept:
-        shutil.rmtree(folder)
-    print("every line exactly once")
-    return 0
+    return run_kept(
+        "crash", kept, options["seed"], "every line exactly once",
+        lambda folder, say: CrashRun(Stack(), Plan(**options), folder, say).run())
 
 
 if __name__ == "__main__":

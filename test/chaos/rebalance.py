@@ -14,10 +14,8 @@ no committed offset moves back, and that each sink's counters balance.
 import argparse
 import random
 import re
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
@@ -25,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for place in (HERE.parent / "scenario", HERE.parent / "stack"):
+for place in (HERE, HERE.parent / "scenario", HERE.parent / "stack"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
 from identity import Watch  # noqa: E402
+from kept import run_kept  # noqa: E402
 from oracle import Tally, digest  # noqa: E402
 from programs import Sink  # noqa: E402
 from servers import Broker, Index, event_key, event_value  # noqa: E402
@@ -321,18 +320,9 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="kept; default: a new one, kept on failure")
     options = vars(parser.parse_args())
     kept = options.pop("folder")
-    folder = kept or Path(tempfile.mkdtemp(prefix="tailrace-storm-"))
-    begun = time.monotonic()
-    try:
-        Storm(Stack(), Plan(**options), folder, lambda text: print(
-            f"{time.monotonic() - begun:7.1f} s  {text}", flush=True)).run()
-    except AssertionError as error:
-        print(f"FAILED, seed {options['seed']}, everything is kept in {folder}:\n{error}")
-        return 1
-    if not kept:
-        shutil.rmtree(folder)
-    print("every record exactly once")
-    return 0
+    return run_kept(
+        "storm", kept, options["seed"], "every record exactly once",
+        lambda folder, say: Storm(Stack(), Plan(**options), folder, say).run())
 
 
 if __name__ == "__main__":

@@ -26,17 +26,17 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for place in (HERE.parent / name for name in ("model", "scenario", "stack", "torture")):
+for place in (HERE, *(HERE.parent / name for name in ("model", "scenario", "stack", "torture"))):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
+from kept import run_kept  # noqa: E402
 from oracle import Tally, digest, message_of, numbered_line, padding_for  # noqa: E402
 from programs import Agent  # noqa: E402
 from rig import Rig  # noqa: E402
@@ -288,20 +288,10 @@ def main() -> int:
     parser.add_argument("--logs", default="in,out,date,copy", help="some of them")
     parser.add_argument("--folder", type=Path, help="kept; default: a new one, kept on failure")
     options = parser.parse_args()
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="tailrace-rotate-"))
-    begun = time.monotonic()
     print(f"seed {options.seed}", flush=True)
-    try:
-        chaos(folder, options.up, options.away, options.seed, options.rate,
-              options.logs.split(","), lambda text: print(
-                  f"{time.monotonic() - begun:7.1f} s  {text}", flush=True))
-    except AssertionError as error:
-        print(f"FAILED, seed {options.seed}, everything is kept in {folder}:\n{error}")
-        return 1
-    if not options.folder:
-        shutil.rmtree(folder)
-    print("every line exactly once")
-    return 0
+    return run_kept("rotate", options.folder, options.seed, "every line exactly once",
+                    lambda folder, say: chaos(folder, options.up, options.away, options.seed,
+                                              options.rate, options.logs.split(","), say))
 
 
 if __name__ == "__main__":
