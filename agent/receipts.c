@@ -412,7 +412,10 @@ receipts_answered(struct agent *agent, const rd_kafka_message_t *message)
     receipts->count--;
     if (generation != NULL) {
         generation->receipt_sent = NULL;
-        state_put_receipt(agent->state, generation);
+        /* Progress that the state has not, it must not have in a receipt either: after a kill it
+         * would be told twice. The two are put together soon. */
+        if (!generation->changed)
+            state_put_receipt(agent->state, generation);
     }
     free(receipt->message);
     free(receipt);

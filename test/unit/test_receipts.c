@@ -249,6 +249,52 @@ a_life_has_one_receipt_under_way_and_the_next_waits(void **context)
 }
 
 static void
+ignore_traffic(void *context, uint64_t wire_bytes, uint64_t message_bytes)
+{
+    (void)context;
+    (void)wire_bytes;
+    (void)message_bytes;
+}
+
+/* The state never owes a receipt for more than it has as progress: those bytes are sent again after
+ * a kill, and would be told twice. */
+static void
+an_answer_tells_the_state_nothing_ahead_of_its_progress(void **context)
+{
+    struct world *world = *context;
+    struct agent *agent = &world->agent;
+    struct err err;
+    static char nowhere[] = "127.0.0.1:9";
+    static char none[] = "";
+    struct agent_options *options = &world->options;
+    options->kafka.bootstrap_servers = nowhere;
+    options->kafka.client_id = none;
+    struct producer_limits limits = {.memory = 100000, .records = 10, .message_max = 100000};
+    struct producer_events events = {.traffic = ignore_traffic};
+    assert_true(producer_new(&agent->producer, options, &limits, &events, &err));
+    for (size_t i = 0; i < agent->topic_count; i++)
+        assert_true(producer_add_topic(agent->producer, agent->topics[i]->name, &err));
+    commit(world, 0, 100, 3, 1, 10);
+    close_now(world);
+    assert_true(state_save(agent->state, &err));
+    receipts_tick(agent);
+    struct receipt *sent = life(world)->receipt_sent;
+    assert_true(sent->flying);
+
+    commit(world, 100, 200, 4, 1, 13);
+    assert_true(receipts_answered(agent, &(rd_kafka_message_t){._private = sent}));
+    assert_true(state_save(agent->state, &err));
+    producer_free(agent->producer);
+    close_world(world);
+    open_world(world);
+    assert_int_equal(life(world)->committed, 100);
+    commit(world, 100, 200, 4, 1, 13);
+    assert_null(life(world)->receipt_sent);
+    assert_int_equal(life(world)->receipt->from, 0);
+    assert_int_equal(life(world)->receipt->events, 7);
+}
+
+static void
 a_jump_of_the_position_ends_the_range(void **context)
 {
     struct world *world = *context;
@@ -316,6 +362,7 @@ main(void)
         CASE(what_is_owed_survives_a_kill),
         CASE(what_is_sent_and_not_acknowledged_is_owed_with_what_is_open),
         CASE(a_life_has_one_receipt_under_way_and_the_next_waits),
+        CASE(an_answer_tells_the_state_nothing_ahead_of_its_progress),
         CASE(a_jump_of_the_position_ends_the_range),
         CASE(zeros_at_the_beginning_are_part_of_the_range),
         CASE(without_a_topic_nothing_is_kept),
