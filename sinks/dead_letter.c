@@ -40,11 +40,23 @@ static const struct kafka_property fixed_properties[] = {
 };
 #define FIXED_COUNT (sizeof(fixed_properties) / sizeof(fixed_properties[0]))
 
+/* A client that knew a topic before it was deleted says that its partition is unknown. */
+static bool
+topic_is_missing(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+}
+
 /* "cannot <do> dead-letter topic '<topic>': <cause>; <advice>". */
 static void
 set_fault(struct err *err, enum err_action action, const char *what, const char *topic,
           rd_kafka_resp_err_t code)
 {
+    if (topic_is_missing(code)) {
+        err_put_set(err, action, code, "dead-letter topic '%s' does not exist; create it", topic);
+        return;
+    }
     const char *advice = kafka_advice(code);
     err_put_set(err, action, code, "cannot %s dead-letter topic '%s': %s%s%s", what, topic,
                 rd_kafka_err2str(code), advice == NULL ? "" : "; ", advice == NULL ? "" : advice);
@@ -141,9 +153,6 @@ dead_letters_look(struct dead_letters *letters, const char *topic, struct err *e
         rd_kafka_topic_destroy(handle);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return true;
-    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-        return err_set(err, ERR_RETRY, code, "dead-letter topic '%s' does not exist; create it",
-                       topic);
     set_fault(err, ERR_RETRY, "look at", topic, code);
     return false;
 }

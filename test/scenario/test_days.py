@@ -206,13 +206,17 @@ def test_midnight_in_the_middle_of_many_lines_splits_them_once(agent, mock, logs
         mock.take()
         agent.kill()
         agent.start(environment=clock.environment)
-    days.add(clock.day())
+    wait_for("midnight", lambda: clock.day() not in days)
     wait_lines(mock, agent, 18000)
+    append(logs / "0.log", b"after midnight")   # the others may all have been before it
+    wait_lines(mock, agent, 18001)
     agent.stop()
     mock.take()
     mock.check()
-    assert len(mock.events) > 18000, "nothing was sent again"
+    assert len(mock.events) > 18001, "nothing was sent again"
+    days.add(clock.day())
     assert {next(iter(each)) for each in mock.days.values()} == days
+    assert mock.day_of("after midnight") == clock.day()
 
 
 def test_clock_that_is_set_back_and_forth_gives_each_event_one_day(

@@ -47,11 +47,12 @@ class Log:
         self.count += count
 
     def transactions(self, sizes: list[int]) -> None:
-        """One after the other by one producer; a negative one is aborted."""
-        # A name that was used before has to wait for the end of its last transaction.
-        producer = self.broker.producer(**{"transactional.id": f"{self.topic}-{self.count}"})
-        producer.init_transactions(30)
+        """One after the other; a negative one is aborted. Each by a producer of its own: a
+        transaction right after another of the same one can be refused for good by Kafka 4 with
+        INVALID_TXN_STATE (librdkafka does not know its second version of transactions)."""
         for size in sizes:
+            producer = self.broker.producer(**{"transactional.id": f"{self.topic}-{self.count}"})
+            producer.init_transactions(30)
             producer.begin_transaction()
             for key, value in self.records(abs(size), size > 0):
                 producer.produce(self.topic, value, key)
