@@ -140,7 +140,7 @@ def told_of_topic(broker, topic):
     return found
 
 
-@pytest.fixture(params=["kafka", "kafka36"])
+@pytest.fixture(params=["kafka", "kafka36", "kafka39"])
 def broker(request, stack):
     from servers import Broker
     stack.start(request.param)

@@ -4,10 +4,12 @@
 import os
 import shutil
 
+import pytest
+
 from identity import Watch
 from inputs import copy_head, copy_rest, corpus, generate
 from oracle import Tally, expected_by_place, place_key
-from servers import Index
+from servers import Broker, Index
 
 LINES = int(os.environ.get("TAILRACE_LINES") or 100_000)
 HEAD = 50           # lines of each file that are shipped before the state is copied
@@ -70,11 +72,11 @@ def test_each_line_is_one_document_and_a_repeat_of_everything_changes_nothing(
     assert kafka.total(f"{topic}.dlq") == 0
 
 
-def test_kafka_of_the_zookeeper_age_carries_the_path_too(stack, opensearch, folder, seed,
-                                                         make_agent, make_sink):
-    from servers import Broker
-    stack.start("kafka36")
-    old = Broker(stack, "kafka36")
+@pytest.mark.parametrize("version", ["kafka36", "kafka39"])
+def test_older_kafkas_carry_the_path_too(stack, opensearch, folder, seed, make_agent, make_sink,
+                                         version):
+    stack.start(version)
+    old = Broker(stack, version)
     logs = folder / "logs"
     logs.mkdir()
     generate(logs / "generated.log", 5000, seed)
@@ -88,4 +90,4 @@ def test_kafka_of_the_zookeeper_age_carries_the_path_too(stack, opensearch, fold
     Tally(expected, place_key, index.name).add_all(index.documents()).check(seed)
     index.drop()
     if not os.environ.get("TAILRACE_STACK_KEEP"):
-        stack.stop("kafka36")
+        stack.stop(version)

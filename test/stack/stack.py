@@ -61,6 +61,10 @@ class Service:
         return self.name.startswith("kafka")
 
     @property
+    def is_kraft(self) -> bool:
+        return self.is_kafka and ZOOKEEPER not in self.nodes
+
+    @property
     def brokers(self) -> tuple[int, ...]:
         return tuple(node for node in self.nodes if node != ZOOKEEPER)
 
@@ -68,6 +72,7 @@ class Service:
 SERVICES = {service.name: service for service in (
     Service("kafka36", "kafka36", (ZOOKEEPER, 1), 100, "512m"),
     Service("kafka36x3", "kafka36", (ZOOKEEPER, 1, 2, 3), 130, "384m"),
+    Service("kafka39", "kafka39", (1,), 250, "512m"),
     Service("kafka", "kafka4", (1,), 200, "512m"),
     Service("kafka3", "kafka4", (1, 2, 3), 300, "384m"),
     Service("opensearch", "opensearch", (1,), 400, "512m"),
@@ -430,10 +435,10 @@ class Stack:
         settings = dict(self._state(service.name)["settings"])
         heap = settings.pop("heap", service.heap)
         mains = {node: self._configure(service, node, home, settings) for node in nodes}
-        if service.jars == "kafka4":
+        if service.is_kraft:
             self._format(service, nodes, java, home)
         for node in nodes:
-            if service.jars == "kafka36" and node != ZOOKEEPER:
+            if not service.is_kraft and service.is_kafka and node != ZOOKEEPER:
                 self._wait_zookeeper(service, node)
             self._spawn(service, node, java, heap, home, mains[node])
 
@@ -463,7 +468,7 @@ class Stack:
         replicas = len(service.brokers)
         in_sync = max(1, replicas - 1)
         listener = f"PLAINTEXT://127.0.0.1:{self.port(service.name, node)}"
-        if service.jars == "kafka36":
+        if not service.is_kraft:
             zookeeper = self.address(service.name, ZOOKEEPER)
             mode = {"broker.id": node, "zookeeper.connect": zookeeper, "listeners": listener,
                     "zookeeper.session.timeout.ms": 6000}
@@ -573,7 +578,7 @@ class Stack:
                        "-XX:InitiatingHeapOccupancyPercent=30"]
         if service.name == "elasticsearch9":
             options.append(f"-Des.nativelibs.path={self._native_libraries(directory)}")
-        if service.jars == "kafka36":
+        if service.jars.startswith("kafka3"):
             options.append(f"-Dlog4j.configuration=file:{HERE}/conf/log4j1.properties")
         else:
             options.append(f"-Dlog4j2.configurationFile=file:{HERE}/conf/log4j2.properties")
@@ -613,7 +618,7 @@ class Stack:
         for node in nodes:
             port = self.port(service.name, node)
             uses = {port: "ZooKeeper" if node == ZOOKEEPER else "clients"}
-            if service.jars == "kafka4":
+            if service.is_kraft:
                 uses[port + 1] = "the controller"
             elif not service.is_kafka:
                 uses[port + 1] = "the transport"

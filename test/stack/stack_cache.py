@@ -29,6 +29,7 @@ PACKAGES = "openjdk-17-jdk-headless maven python3-venv python3-pip"
 # against the version before.
 SETS = {
     "kafka36": ("3.6.1", (), ""),
+    "kafka39": ("3.9.1", (), ""),
     "kafka4": ("4.1.1", (), ""),
     "opensearch": ("2.19.1", ("OsMain",), "opensearch"),
     "opensearch3": ("3.3.2", ("Os3Main",), "opensearch"),
