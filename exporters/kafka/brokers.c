@@ -9,31 +9,41 @@
 
 #include "exporters/page.h"
 
-/* A number below an object; -1: there is none. */
+#define NUMBER_MAX 9007199254740992.0 /* 2^53: up to here a double counts exactly */
+
+/* A count below an object; -1: there is none, or it is none. */
 static double
 number_at(yajl_val object, const char *first, const char *second)
 {
     const char *path[] = {first, second, NULL};
     yajl_val found = yajl_tree_get(object, path, yajl_t_number);
-    return found == NULL ? -1 : YAJL_GET_DOUBLE(found);
+    double number = found == NULL ? -1 : YAJL_GET_DOUBLE(found);
+    return number >= 0 && number <= NUMBER_MAX ? number : -1;
+}
+
+/* A figure of a window; -1: it is not known, or the window is empty. */
+static double
+seconds_at(yajl_val object, const char *window, const char *figure, double per_second)
+{
+    double number = number_at(object, window, figure);
+    return number >= 0 && number_at(object, "rtt", "cnt") > 0 ? number / per_second : -1;
 }
 
 static bool
 read_broker(struct broker_stats *out, yajl_val object)
 {
     double id = number_at(object, "nodeid", NULL);
-    if (id < 0)
+    if (id < 0 || id > INT32_MAX)
         return false; /* a bootstrap address, or the group coordinator */
     double errors = number_at(object, "txerrs", NULL);
     double timeouts = number_at(object, "req_timeouts", NULL);
-    bool asked = number_at(object, "rtt", "cnt") > 0;
     const char *state_path[] = {"state", NULL};
     yajl_val state = yajl_tree_get(object, state_path, yajl_t_string);
     *out = (struct broker_stats){
         .id = (int32_t)id,
-        .rtt_p50_s = asked ? number_at(object, "rtt", "p50") / 1e6 : -1,
-        .rtt_p99_s = asked ? number_at(object, "rtt", "p99") / 1e6 : -1,
-        .throttle_s = asked ? number_at(object, "throttle", "avg") / 1e3 : -1,
+        .rtt_p50_s = seconds_at(object, "rtt", "p50", 1e6),
+        .rtt_p99_s = seconds_at(object, "rtt", "p99", 1e6),
+        .throttle_s = seconds_at(object, "throttle", "avg", 1e3),
         .errors = errors < 0 ? 0 : (uint64_t)errors,
         .timeouts = timeouts < 0 ? 0 : (uint64_t)timeouts,
     };

@@ -83,6 +83,26 @@ statistics_tell_of_brokers_and_not_of_bootstrap_addresses(void **state)
 }
 
 static void
+figures_that_make_no_sense_are_not_known(void **state)
+{
+    (void)state;
+    static const char odd[] = "{\"brokers\":{\"a\":{\"nodeid\":4294967297},\"b\":{\"nodeid\":3,"
+                              "\"txerrs\":1e300,\"req_timeouts\":-1,\"state\":1,"
+                              "\"rtt\":{\"p50\":1e999,\"cnt\":1},\"throttle\":{\"avg\":[]}}}}";
+    struct brokers brokers = {0};
+    assert_true(brokers_read(&brokers, odd, sizeof(odd) - 1));
+    assert_int_equal(brokers.count, 1);
+    assert_int_equal(brokers.items[0].id, 3);
+    assert_true(brokers.items[0].rtt_p50_s == -1); /* not 1e999 */
+    assert_true(brokers.items[0].rtt_p99_s == -1); /* not there: -1, not a millionth of it */
+    assert_true(brokers.items[0].throttle_s == -1);
+    assert_int_equal(brokers.items[0].errors, 0);
+    assert_int_equal(brokers.items[0].timeouts, 0);
+    assert_string_equal(brokers.items[0].state, "");
+    brokers_done(&brokers);
+}
+
+static void
 what_are_no_statistics_leaves_the_last_ones(void **state)
 {
     (void)state;
@@ -101,6 +121,7 @@ main(void)
         cmocka_unit_test(an_assignment_tells_topics_and_how_many_partitions),
         cmocka_unit_test(a_damaged_assignment_is_refused_and_never_read_beyond),
         cmocka_unit_test(statistics_tell_of_brokers_and_not_of_bootstrap_addresses),
+        cmocka_unit_test(figures_that_make_no_sense_are_not_known),
         cmocka_unit_test(what_are_no_statistics_leaves_the_last_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
