@@ -18,6 +18,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "stack"), str(HERE.parent / "chaos")]
 
+from kafka_told import Watch  # noqa: E402
 from products import PRODUCTS, url_of  # noqa: E402
 from programs import Agent, Program, Sink  # noqa: E402
 from servers import Broker, Index  # noqa: E402
@@ -90,6 +91,27 @@ def kafka3(stack):
     """Kafka 4 of three nodes, replication 3, two in sync."""
     stack.start("kafka3")
     return Broker(stack, "kafka3")
+
+
+@pytest.fixture
+def broker(request, stack):
+    """The single broker that kafka_told.on() names."""
+    stack.start(request.param)
+    return Broker(stack, request.param)
+
+
+@pytest.fixture
+def watch(folder):
+    """Makes exporters of a cluster."""
+    made = []
+
+    def make(broker, **options):
+        made.append(Watch(folder / f"exporter{len(made)}", broker, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.program.end()
 
 
 @pytest.fixture

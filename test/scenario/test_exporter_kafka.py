@@ -1,152 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """tailrace-exporter's Kafka collector beside what Kafka's own tools tell of the same cluster."""
 
-import re
 import subprocess
 import time
 import uuid
-from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from kafka_told import (GROUPS, LONG, PARTITIONS, check_groups, check_topic, commit, member,
+                        new_group, numbered, on, told_of_ends, told_partitions, tool)
 from programs import Exporter, get
+from servers import Broker
 from wait import wait_for
 
-INTERVAL = "1s"
-GROUPS = "kafka_consumergroup_"
-PARTITIONS = "kafka_topic_partition_"
 
-
-class Watch:
-    """An exporter on one cluster, and its newest page."""
-
-    def __init__(self, folder, broker, **options):
-        self.broker = broker
-        self.program = Exporter(folder, {"host": {"enabled": False}, "kafka": {
-            "bootstrap_servers": broker.servers, "interval": INTERVAL, "timeout": "8s",
-            "verdict_window": "10s"} | options})
-        self.program.start()
-
-    def page(self):
-        page = self.program.scrape()
-        assert not any(value < 0 for name, _, value in page.series
-                       if name.startswith("kafka_") and "retention" not in name
-                       and not (name == "kafka_cluster_info")), "a value is below 0"
-        return page
-
-    def rounds(self):
-        return self.page().get("tailrace_exporter_target_refreshes_total")
-
-    def fresh(self):
-        """The page of a round that began after now."""
-        count = self.rounds()
-        wait_for("two rounds", lambda: self.rounds() >= count + 2, 60, self.program.tail)
-        return self.page()
-
-    def values(self, page, name, *labels, **chosen):
-        """{labels: value} of a family."""
-        return {tuple(found[each] for each in labels): value for each_name, found, value
-                in page.series if each_name == name and chosen.items() <= found.items()}
-
-
-@pytest.fixture
-def watch(folder):
-    made = []
-
-    def make(broker, **options):
-        made.append(Watch(folder / f"exporter{len(made)}", broker, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.program.end()
-
-
-def numbered(count, first=0):
-    return [(str(number), b"record %d" % number) for number in range(first, first + count)]
-
-
-def new_group():
-    return f"group-{uuid.uuid4().hex[:8]}"
-
-
-@contextmanager
-def member(broker, group, topic, count=0):
-    """A consumer that took and committed so many records, and stays."""
-    consumer = Consumer({"bootstrap.servers": broker.servers, "group.id": group,
-                         "auto.offset.reset": "earliest", "enable.auto.commit": False,
-                         "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,
-                         "log_level": 0})
-    consumer.subscribe([topic])
-    try:
-        taken = 0
-        deadline = time.monotonic() + 60
-        while taken < count or not consumer.assignment():
-            assert time.monotonic() < deadline, f"{group} took {taken} of {count} records"
-            message = consumer.poll(0.2)
-            if message is not None and not message.error():
-                if taken == count:
-                    break
-                taken += 1
-                consumer.commit(message, asynchronous=False)
-        yield consumer
-    finally:
-        consumer.close()
-
-
-def commit(broker, group, topic, offsets):
-    """Offsets of a group without members."""
-    consumer = Consumer({"bootstrap.servers": broker.servers, "group.id": group,
-                         "log_level": 0})
-    try:
-        consumer.commit(offsets=[TopicPartition(topic, partition, offset)
-                                 for partition, offset in offsets.items()], asynchronous=False)
-    finally:
-        consumer.close()
-
-
-def tool(broker, name, *arguments):
-    old = broker.name.startswith("kafka36")
-    main = {"groups": "kafka.admin.ConsumerGroupCommand" if old else
-            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            "offsets": "kafka.tools.GetOffsetShell" if old else
-            "org.apache.kafka.tools.GetOffsetShell",
-            "topics": "kafka.admin.TopicCommand" if old else
-            "org.apache.kafka.tools.TopicCommand"}[name]
-    return broker.stack.run_tool(broker.name, main, *arguments)
-
-
-def told_of_group(broker, group):
-    """{(topic, partition): (committed, end, lag)} by kafka-consumer-groups."""
-    found = {}
-    for line in tool(broker, "groups", "--describe", "--group", group, "--timeout",
-                     "50000").splitlines():
-        words = line.split()
-        if len(words) > 5 and words[0] == group and words[3] != "-":
-            found[words[1], words[2]] = tuple(float(word) for word in words[3:6])
-    return found
-
-
-def told_of_topic(broker, topic):
-    """{partition: (leader, replicas, in sync)} by kafka-topics --describe."""
-    found = {}
-    for line in tool(broker, "topics", "--describe", "--topic", topic).splitlines():
-        match = re.search(r"Partition: (\d+)\s+Leader: (\S+)\s+Replicas: (\S+)\s+Isr: ([\d,]*)",
-                          line)
-        if match:
-            count = len([each for each in match[4].split(",") if each])
-            found[match[1]] = (match[2], len(match[3].split(",")), count)
-    return found
-
-
-@pytest.fixture(params=["kafka", "kafka36", "kafka39"])
-def broker(request, stack):
-    from servers import Broker
-    stack.start(request.param)
-    return Broker(stack, request.param)
-
-
+@on("kafka36", "kafka")
 def test_every_value_is_what_kafkas_own_tools_tell(broker, watch):
     topic = broker.topic("exported", 3)
     for partition in range(3):
@@ -157,27 +26,12 @@ def test_every_value_is_what_kafkas_own_tools_tell(broker, watch):
     with member(broker, busy, topic, 250):
         page = wait_for("the busy group", lambda: (page := exporter.fresh()).get(
             f"{GROUPS}members", consumergroup=busy) == 1 and page, 60)
-        groups = {group: told_of_group(broker, group) for group in (silent, busy)}
-    assert len(groups[silent]) == 2 and groups[busy]
-    for group, places in groups.items():
-        for column, name in enumerate((f"{GROUPS}current_offset", None, f"{GROUPS}lag")):
-            told = {place: values[column] for place, values in places.items()}
-            if name:
-                assert exporter.values(page, name, "topic", "partition",
-                                       consumergroup=group) == told, name
-        for column, name in ((0, f"{GROUPS}current_offset_sum"), (2, f"{GROUPS}lag_sum")):
-            assert page.get(name, consumergroup=group, topic=topic) == \
-                sum(values[column] for values in places.values()), name
-    assert page.get(f"{GROUPS}members", consumergroup=silent) == 0
+        check_groups(exporter, page, silent, busy)
     assert page.get(f"{GROUPS}state", consumergroup=silent, state="Empty") == 1
     assert page.get(f"{GROUPS}state", consumergroup=busy, state="Stable") == 1
-    assert page.get(f"{GROUPS}coordinator", consumergroup=busy) == 1
     assert page.get(f"{GROUPS}unassigned_partitions", consumergroup=busy, topic=topic) == 0
-
-    ends = dict(line.split(":")[1:] for line in
-                tool(broker, "offsets", "--topic", topic).split())
     assert exporter.values(page, f"{PARTITIONS}current_offset", "partition", topic=topic) == \
-        {(partition,): float(end) for partition, end in ends.items()}
+        told_of_ends(broker, topic)
     assert set(exporter.values(page, f"{PARTITIONS}oldest_offset", "partition",
                                topic=topic).values()) == {0.0}
     check_topic(exporter, page, topic)
@@ -195,31 +49,18 @@ def check_names(exporter):
     assert found == {f"{GROUPS}current_offset_sum", f"{GROUPS}lag_sum"}, found
 
 
-def check_topic(exporter, page, topic):
-    """Leaders and replicas beside kafka-topics."""
-    told = told_of_topic(exporter.broker, topic)
-    assert told
-    for column, name in ((0, "leader"), (1, "replicas"), (2, "in_sync_replica")):
-        assert exporter.values(page, f"{PARTITIONS}{name}", "partition", topic=topic) == {
-            (partition,): float(values[column]) for partition, values in told.items()
-            if values[column] not in ("none", "-1")}, name
-    assert exporter.values(page, f"{PARTITIONS}under_replicated_partition", "partition",
-                           topic=topic) == {
-        (partition,): float(in_sync < replicas)
-        for partition, (_, replicas, in_sync) in told.items()}
-
-
-def test_lag_in_seconds_is_the_age_of_the_oldest_record_not_committed(kafka, watch):
-    topic = kafka.topic("aged", 1)
-    kafka.produce(topic, numbered(10))
+@on("kafka")
+def test_lag_in_seconds_is_the_age_of_the_oldest_record_not_committed(broker, watch):
+    topic = broker.topic("aged", 1)
+    broker.produce(topic, numbered(10))
     began = time.time()
     group = new_group()
-    commit(kafka, group, topic, {0: 10})
-    exporter = watch(kafka, lag_objective="3s")
+    commit(broker, group, topic, {0: 10})
+    exporter = watch(broker, lag_objective="3s")
     lag = f"{GROUPS}lag_seconds"
     page = exporter.fresh()
     assert exporter.values(page, lag, "partition", consumergroup=group) == {("0",): 0.0}
-    kafka.produce(topic, numbered(5, 10))
+    broker.produce(topic, numbered(5, 10))
     produced = time.time()
     # Known from the records' own times as soon as it grows old; from the history at once.
     page = wait_for("records over the objective", lambda: (page := exporter.fresh()).get(
@@ -232,72 +73,88 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_not_committed(kafka, wat
     assert time.time() - began > age
     page = wait_for("the verdict", lambda: (page := exporter.fresh()).get(
         f"{GROUPS}status", consumergroup=group) == 4 and page, 60)
-    commit(kafka, group, topic, {0: 15})
+    commit(broker, group, topic, {0: 15})
     page = exporter.fresh()
     assert page.get(f"{GROUPS}status", consumergroup=group) == 1
     assert page.get(lag, consumergroup=group) == 0
     assert page.get(f"{GROUPS}lag_over_objective", consumergroup=group) == 0
 
 
-def test_a_lag_that_was_there_before_the_exporter_has_an_age_at_once(kafka, watch):
-    topic = kafka.topic("older", 1)
-    kafka.produce(topic, numbered(1000))
+@on("kafka")
+def test_a_lag_that_was_there_before_the_exporter_has_an_age_at_once(broker, watch):
+    topic = broker.topic("older", 1)
+    broker.produce(topic, numbered(1000))
     group = new_group()
-    commit(kafka, group, topic, {0: 500})
-    page = watch(kafka).fresh()
+    commit(broker, group, topic, {0: 500})
+    page = watch(broker).fresh()
     found = [(labels, value) for name, labels, value in page.series
              if name == f"{GROUPS}lag_seconds" and labels["consumergroup"] == group]
     assert len(found) == 1 and 0 < found[0][1] < 120, found
 
 
-def test_what_is_reset_deleted_or_expired_is_right_in_the_next_round(kafka, watch):
-    topic = kafka.topic("changing", 2)
-    kafka.produce(topic, numbered(100), 0)
-    kafka.produce(topic, numbered(100), 1)
+@on("kafka")
+def test_what_is_reset_deleted_or_expired_is_right_in_the_next_round(broker, watch):
+    topic, doomed = broker.topic("changing", 2), broker.topic("doomed", 1)
+    broker.produce(topic, numbered(100), 0)
+    broker.produce(topic, numbered(100), 1)
+    broker.produce(doomed, numbered(100), 0)
     group = new_group()
-    commit(kafka, group, topic, {0: 90, 1: 30})
-    exporter = watch(kafka)
+    commit(broker, group, topic, {0: 90, 1: 30})
+    commit(broker, group, doomed, {0: 60})
+    exporter = watch(broker)
     page = exporter.fresh()
-    assert page.get(f"{GROUPS}lag_sum", consumergroup=group) == 80
+    assert page.get(f"{GROUPS}lag_sum", consumergroup=group, topic=topic) == 80
+    assert page.get(f"{GROUPS}lag_sum", consumergroup=group, topic=doomed) == 40
     assert page.get(f"{GROUPS}lag_expired", consumergroup=group) == 0
 
-    kafka.stack.admin("kafka").delete_records(
-        [TopicPartition(topic, 1, 50)])[TopicPartition(topic, 1)].result()
+    # What the group has committed in one partition is not there any more; a topic is deleted.
+    admin = broker.stack.admin(broker.name)
+    admin.delete_records([TopicPartition(topic, 1, 50)])[TopicPartition(topic, 1)].result()
+    broker.stack.delete_topic(broker.name, doomed)
     page = exporter.fresh()
     assert page.get(f"{PARTITIONS}oldest_offset", topic=topic, partition="1") == 50
     assert exporter.values(page, f"{GROUPS}lag_expired", "partition", consumergroup=group) == {
         ("0",): 0.0, ("1",): 20.0}
+    assert not [labels for _, labels, _ in page.series if labels.get("topic") == doomed]
+    check_groups(exporter, page, group)
 
-    commit(kafka, group, topic, {0: 0})
+    # Reset while it is empty.
+    tool(broker, "groups", "--group", group, "--topic", topic, "--reset-offsets", "--to-earliest",
+         "--execute")
     page = exporter.fresh()
+    assert exporter.values(page, f"{GROUPS}current_offset", "partition", consumergroup=group) == {
+        ("0",): 0.0, ("1",): 50.0}
+    assert exporter.values(page, f"{GROUPS}lag", "partition", consumergroup=group) == {
+        ("0",): 100.0, ("1",): 50.0}
+    assert page.get(f"{GROUPS}lag_expired", consumergroup=group) == 0
     assert page.get(f"{GROUPS}status", consumergroup=group) == 6
-    assert page.get(f"{GROUPS}lag", consumergroup=group, partition="0") == 100
 
-    admin = kafka.stack.admin("kafka")
+    # All its topics are deleted, then itself: whatever Kafka keeps of it, nothing is shown.
+    broker.stack.delete_topic(broker.name, topic)
+    page = exporter.fresh()
+    assert not [labels for _, labels, _ in page.series if labels.get("topic") == topic]
+    again = broker.topic("again", 1)
+    commit(broker, group, again, {0: 0})
+    assert exporter.fresh().get(f"{GROUPS}members", consumergroup=group) == 0
     admin.delete_consumer_groups([group])[group].result()
     page = exporter.fresh()
     assert not [labels for _, labels, _ in page.series if labels.get("consumergroup") == group]
-
-    commit(kafka, group, topic, {0: 10})
-    assert exporter.fresh().get(f"{GROUPS}lag_sum", consumergroup=group) == 90
-    kafka.stack.delete_topic("kafka", topic)
-    page = exporter.fresh()
-    assert not [labels for _, labels, _ in page.series if labels.get("topic") == topic]
     assert page.get("tailrace_exporter_target_success", collector="kafka") == 1
 
 
-def test_filters_and_granularity(kafka, watch):
-    topic, other = kafka.topic("shown"), kafka.topic("hidden")
+@on("kafka")
+def test_filters_and_granularity(broker, watch):
+    topic, other = broker.topic("shown"), broker.topic("hidden")
     group, left_out = new_group(), f"left-{uuid.uuid4().hex[:8]}"
     for each in (topic, other):
-        kafka.produce(each, numbered(10), 0)
-        commit(kafka, group, each, {0: 4})
-    commit(kafka, left_out, topic, {0: 4})
-    page = watch(kafka, topics="^shown-", groups="^group-").fresh()
+        broker.produce(each, numbered(10), 0)
+        commit(broker, group, each, {0: 4})
+    commit(broker, left_out, topic, {0: 4})
+    page = watch(broker, topics="^shown-", groups="^group-").fresh()
     assert page.get(f"{GROUPS}lag", consumergroup=group, topic=topic) == 6
     assert not any("hidden" in labels.get("topic", "") for _, labels, _ in page.series)
     assert not any(labels.get("consumergroup") == left_out for _, labels, _ in page.series)
-    page = watch(kafka, granularity="topic", topics_exclude="^hidden-").fresh()
+    page = watch(broker, granularity="topic", topics_exclude="^hidden-").fresh()
     assert page.get(f"{GROUPS}lag_sum", consumergroup=group, topic=topic) == 6
     assert page.get("kafka_topic_partitions", topic=topic) == 3
     assert not any("partition" in labels for _, labels, _ in page.series)
@@ -331,10 +188,25 @@ def test_a_group_of_the_new_protocol_has_its_lag_and_says_what_cannot_be_seen(ka
         consumer.close()
 
 
-def test_brokers_that_are_lost_are_told_and_nothing_jumps(stack, kafka3, watch):
+def check_marks(exporter):
+    """Every partition of the cluster that is offline, under-replicated or under its minimum beside
+    kafka-topics."""
+    page = exporter.fresh()
+    for family, which in (("offline", "unavailable"), ("under_min_isr", "under-min-isr"),
+                          ("under_replicated_partition", "under-replicated")):
+        ours = {place for place, value in exporter.values(
+            page, f"{PARTITIONS}{family}", "topic", "partition").items() if value}
+        assert ours == told_partitions(exporter.broker, which), which
+
+
+@pytest.mark.parametrize("name", ["kafka3"] + ["kafka36x3"] * LONG)
+def test_brokers_that_are_lost_are_told_and_nothing_jumps(stack, name, watch):
+    stack.start(name)
+    kafka3 = Broker(stack, name)
     whole = kafka3.topic("whole", 6)
     lone = f"lone-{uuid.uuid4().hex[:8]}"
-    stack.create_topic("kafka3", lone, 3, replication=1)
+    stack.create_topic(name, lone, 3, {"min.insync.replicas": 1}, replication=1)
+    strict = kafka3.topic("strict", 2, min_insync_replicas=3)
     kafka3.produce(whole, numbered(600))
     for partition in range(3):
         kafka3.produce(lone, numbered(50), partition)
@@ -347,7 +219,7 @@ def test_brokers_that_are_lost_are_told_and_nothing_jumps(stack, kafka3, watch):
     assert page.get(f"{GROUPS}lag_sum", consumergroup=group) == 540
     check_topic(exporter, page, whole)
     victim = 3
-    stack.kill("kafka3", victim)
+    stack.kill(name, victim)
     try:
         def seen():
             page = exporter.page()
@@ -366,12 +238,14 @@ def test_brokers_that_are_lost_are_told_and_nothing_jumps(stack, kafka3, watch):
             len(exporter.values(page, f"{PARTITIONS}current_offset", "partition",
                                 topic=whole)) == 6 and page, 90, exporter.program.tail)
         check_topic(exporter, page, whole)
+        check_marks(exporter)
+        assert page.get(f"{PARTITIONS}under_min_isr", topic=strict) == 2
         assert page.get("kafka_brokers") == 2
         assert page.get(f"{PARTITIONS}at_min_isr", topic=whole) == 6
         assert page.get(f"{PARTITIONS}under_min_isr", topic=whole) == 0
         assert page.get("kafka_up") == 1
     finally:
-        stack.start_node("kafka3", victim)
+        stack.start_node(name, victim)
     wait_for("all to be well again", lambda: (page := seen()).get("kafka_brokers") == 3 and
              page.get(f"{PARTITIONS}under_replicated_partition") == 0 and
              page.get(f"{PARTITIONS}offline") == 0 and
