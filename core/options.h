@@ -154,6 +154,10 @@ bool option_maps_equal(const struct option_map *a, const struct option_map *b);
 bool options_need_restart(const struct options *before, const struct options *after,
                           struct buffer *names);
 
+/* All values as one file that options_parse() reads back to the same ones: nothing is left to
+ * defaults, variables or includes. Secrets are in it. */
+void options_write(const struct options *options, struct buffer *out);
+
 /* Markdown for conf/REFERENCE.md, and the text of `reference`. */
 void options_reference(const struct options_schema *schema, struct buffer *out);
 

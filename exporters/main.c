@@ -8,6 +8,8 @@
 #include "core/log.h"
 #include "exporters/options.h"
 #include "exporters/pipeline.h"
+#include "exporters/process.h"
+#include "exporters/remote.h"
 #include "exporters/verbs.h"
 
 #define PROGRAM "tailrace-exporter"
@@ -94,6 +96,8 @@ main(int argc, char **argv)
 {
     struct err err = {0};
     struct cli cli;
+    if (argc > 1 && strcmp(argv[1], PROCESS_VERB) == 0)
+        return process_main(remote_classes, remote_class_count);
     log_setup(PROGRAM, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
     if (!cli_parse(&cli, argc, argv, verbs, verb_count, CONFIG_DEFAULT, &err))
         return usage(err.text);

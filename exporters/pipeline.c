@@ -58,6 +58,12 @@ struct pipeline {
     struct http_page pages[3];
 };
 
+/* What the log has about a target. */
+struct logged {
+    bool failing;
+    uint64_t news_count;
+};
+
 static bool
 open_signals(struct pipeline *pipeline, struct err *err)
 {
@@ -106,7 +112,7 @@ open_lanes(struct pipeline *pipeline, struct err *err)
         return false;
     return remote_lane_new(&pipeline->remotes, options, series_max, pipeline->left_out,
                            pipeline->health, err) &&
-           remote_lane_start(pipeline->remotes, err);
+           remote_lane_start(pipeline->remotes, pipeline->loaded, err);
 }
 
 static bool
@@ -213,24 +219,35 @@ reload(struct pipeline *pipeline)
     (void)sd_notify(0, "READY=1");
 }
 
-/* Says once what changed about a target: it answers, or it cannot be read. */
+/* The target's name is the site: what repeats is held back for each by itself. */
 static void
-log_targets(struct pipeline *pipeline, bool *failing)
+log_target(const struct remote_state *state, enum log_level level, const char *what,
+           const char *end)
+{
+    char text[LINE_MAX_SIZE];
+    if (snprintf(text, sizeof(text), "%s %s: %s%s", state->collector, state->target, what, end) > 0)
+        log_text(level, state->target, text);
+}
+
+/* Says once what changed about a target: its process has news, it answers, or it cannot be read. */
+static void
+log_targets(struct pipeline *pipeline, struct logged *logged)
 {
     for (size_t i = 0; i < remote_lane_count(pipeline->remotes); i++) {
         struct remote_state state;
         remote_lane_state(pipeline->remotes, i, &state);
-        if (!state.refreshed || failing[i] == !state.success)
+        bool news = logged[i].news_count != state.process.news_count;
+        bool changed = state.refreshed && logged[i].failing == state.success;
+        logged[i].news_count = state.process.news_count;
+        if (news)
+            log_target(&state, LOG_LEVEL_WARN, state.process.news, "");
+        if (!changed)
             continue;
-        failing[i] = !state.success;
-        char text[LINE_MAX_SIZE];
-        int size = failing[i] ? snprintf(text, sizeof(text), "%s %s: %s; tried again and again",
-                                         state.collector, state.target, state.error)
-                              : snprintf(text, sizeof(text), "%s %s: answers again",
-                                         state.collector, state.target);
-        /* The target's name as the site: what repeats is held back for each by itself. */
-        if (size > 0)
-            log_text(failing[i] ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, state.target, text);
+        logged[i].failing = !state.success;
+        if (state.success)
+            log_target(&state, LOG_LEVEL_INFO, "answers again", "");
+        else if (!news)
+            log_target(&state, LOG_LEVEL_WARN, state.error, "; tried again and again");
     }
 }
 
@@ -250,8 +267,8 @@ take_signals(struct pipeline *pipeline)
 bool
 pipeline_run(struct pipeline *pipeline, struct err *err)
 {
-    bool *failing = calloc(remote_lane_count(pipeline->remotes) + 1, sizeof(*failing));
-    if (failing == NULL)
+    struct logged *logged = calloc(remote_lane_count(pipeline->remotes) + 1, sizeof(*logged));
+    if (logged == NULL)
         return err_set(err, ERR_STOP, 0, "cannot start: out of memory");
     log_info("%s %s serves :%u/metrics: host collectors %s, %zu targets", PROGRAM, TAILRACE_VERSION,
              http_port(pipeline->http), pipeline->host != NULL ? "on" : "off",
@@ -264,9 +281,9 @@ pipeline_run(struct pipeline *pipeline, struct err *err)
         health_beat(pipeline->health);
         (void)sd_notify(0, "WATCHDOG=1");
         going = take_signals(pipeline);
-        log_targets(pipeline, failing);
+        log_targets(pipeline, logged);
     }
-    free(failing);
+    free(logged);
     (void)sd_notify(0, "STOPPING=1");
     log_info("stopping");
     return true;

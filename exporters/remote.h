@@ -41,6 +41,9 @@ struct remote_class {
                     struct err *err) MUST_CHECK;
     void (*close)(void *self); /* NULL is fine */
     bool readiness;            /* while a target cannot be read, /readyz says so */
+    /* NULL, or collect() is run in a process of its own (process.h), and this says about an end of
+     * that process by SIGABRT or SIGSEGV why it may be: "a known fault of …". */
+    const char *process;
 };
 
 extern const struct remote_class *const remote_classes[];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* remote_lane.c: see remote_lane.h. A target has two pages: its thread writes `work` without a
- * lock and swaps it with `shown` under the lock when the round is over. */
+/* remote_lane.c: see remote_lane.h. A target has two pages: its thread, or the process that the
+ * thread asks, writes `work` without a lock; when the round is over it is swapped with `shown`
+ * under the lock. */
 #include "exporters/remote_lane.h"
 
 #include <errno.h>
@@ -29,9 +30,11 @@ struct target {
     struct remote_lane *owner;
     const struct remote_class *class;
     size_t class_index;
+    size_t index; /* among the class' */
     struct remote_about about;
     void *self;
-    struct page work; /* the thread's */
+    struct process *process; /* the thread's; NULL: rounds run on the thread */
+    struct page work;        /* the thread's */
     struct pack work_pack;
     struct err failure; /* the thread's */
     pthread_t thread;
@@ -40,12 +43,15 @@ struct target {
 
     pthread_mutex_t lock; /* guards what follows */
     struct page shown;
+    bool has_page;    /* of some round */
     struct pack pack; /* of it, if it is large and somebody wants gzip */
     enum metric_page form;
     char error[ERR_TEXT_MAX];
     bool success;
     uint64_t refreshes, failures;
-    uint64_t finished_ms, duration_ns, cpu_ns;
+    uint64_t finished_ms; /* the round of the page */
+    uint64_t duration_ns, cpu_ns;
+    struct process_state process_state;
 };
 
 struct remote_lane {
@@ -71,6 +77,7 @@ open_targets(struct remote_lane *remotes, const struct exporter_options *options
             target->owner = remotes;
             target->class = remote_classes[class];
             target->class_index = class;
+            target->index = i;
             (void)pthread_mutex_init(&target->lock, NULL);
             page_init(&target->work, series_max);
             page_init(&target->shown, series_max);
@@ -129,6 +136,36 @@ pack_work(struct target *target, int form)
     buffer_done(&text);
 }
 
+/* False: no page came; the one of before is served on. */
+static bool
+collect(struct target *target, const struct remote_call *call, bool *fine)
+{
+    target->failure.text[0] = '\0';
+    *fine = false;
+    if (target->process != NULL)
+        return process_round(target->process, call, &target->work, fine, &target->failure);
+    page_clear(&target->work);
+    *fine = target->class->collect(target->self, call, &target->work, &target->failure);
+    page_end(&target->work);
+    return true;
+}
+
+/* The lock is held. */
+static void
+show_work(struct target *target, int form)
+{
+    struct page page = target->shown;
+    target->shown = target->work;
+    target->work = page;
+    target->work.absences = target->shown.absences;
+    struct pack pack = target->pack;
+    target->pack = target->work_pack;
+    target->work_pack = pack;
+    target->form = form == METRIC_PAGE_OPENMETRICS ? METRIC_PAGE_OPENMETRICS : METRIC_PAGE_TEXT;
+    target->has_page = true;
+    target->finished_ms = clock_monotonic_ms();
+}
+
 /* One round, and its page shown. */
 static void
 refresh(struct target *target)
@@ -140,30 +177,25 @@ refresh(struct target *target)
         .stop = &remotes->stop,
         .deadline_ms = clock_monotonic_ms() + target->about.timeout_ms,
     };
-    page_clear(&target->work);
-    target->failure.text[0] = '\0';
-    bool fine = target->class->collect(target->self, &call, &target->work, &target->failure);
-    page_end(&target->work);
+    bool fine;
+    bool came = collect(target, &call, &fine);
     if (fine && target->work.failed)
         fine = err_set(&target->failure, ERR_RETRY, 0, "the page has more than memory allows");
     left_out_note(remotes->left_out, &target->work);
     int form = atomic_load(&remotes->form);
     pack_work(target, form);
+    struct process_state process_state = {0};
+    if (target->process != NULL)
+        process_look(target->process, &process_state);
     cpu_ns = clock_thread_ns() - cpu_ns;
 
     (void)pthread_mutex_lock(&target->lock);
-    struct page page = target->shown;
-    target->shown = target->work;
-    target->work = page;
-    target->work.absences = target->shown.absences;
-    struct pack pack = target->pack;
-    target->pack = target->work_pack;
-    target->work_pack = pack;
-    target->form = form == METRIC_PAGE_OPENMETRICS ? METRIC_PAGE_OPENMETRICS : METRIC_PAGE_TEXT;
+    if (came)
+        show_work(target, form);
     target->success = fine;
     target->refreshes++;
     target->failures += !fine;
-    target->finished_ms = clock_monotonic_ms();
+    target->process_state = process_state;
     target->duration_ns = clock_monotonic_ns() - began_ns;
     target->cpu_ns += cpu_ns;
     memcpy(target->error, fine ? "" : target->failure.text, fine ? 1 : sizeof(target->error));
@@ -195,8 +227,15 @@ target_main(void *argument)
 }
 
 bool
-remote_lane_start(struct remote_lane *remotes, struct err *err)
+remote_lane_start(struct remote_lane *remotes, const struct options *loaded, struct err *err)
 {
+    for (size_t i = 0; i < remotes->count; i++) {
+        struct target *target = &remotes->targets[i];
+        if (target->class->process != NULL &&
+            !process_new(&target->process, target->class, target->index, target->about.target,
+                         target->work.series_max, loaded, err))
+            return false;
+    }
     sigset_t all;
     sigset_t before;
     (void)sigfillset(&all);
@@ -242,6 +281,7 @@ remote_lane_free(struct remote_lane *remotes)
         struct target *target = &remotes->targets[i];
         if (target->class == NULL)
             continue;
+        process_free(target->process);
         target->class->close(target->self);
         page_done(&target->work);
         page_done(&target->shown);
@@ -273,8 +313,9 @@ remote_lane_class(const struct remote_lane *remotes, size_t index)
 static bool
 is_stale(const struct target *target, uint64_t now_ms)
 {
-    return now_ms - target->finished_ms >
-           STALE_ROUNDS * target->about.interval_ms + target->about.timeout_ms;
+    return target->has_page &&
+           now_ms - target->finished_ms >
+               STALE_ROUNDS * target->about.interval_ms + target->about.timeout_ms;
 }
 
 void
@@ -284,18 +325,21 @@ remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state
     struct target *target = &remotes->targets[index];
     (void)pthread_mutex_lock(&target->lock);
     uint64_t now_ms = clock_monotonic_ms();
-    bool stale = target->refreshes > 0 && is_stale(target, now_ms);
+    bool stale = is_stale(target, now_ms);
     *out = (struct remote_state){
         .collector = target->class->name,
         .target = target->about.target,
         .refreshed = target->refreshes > 0,
         .success = target->success && !stale,
-        .shown = target->refreshes > 0 && !stale,
+        .has_page = target->has_page,
+        .shown = target->has_page && !stale,
         .age_seconds = (double)(now_ms - target->finished_ms) / 1000,
         .duration_seconds = (double)target->duration_ns / 1e9,
-        .cpu_seconds = (double)target->cpu_ns / 1e9,
+        .cpu_seconds = (double)(target->cpu_ns + target->process_state.cpu_ns) / 1e9,
         .refreshes = target->refreshes,
         .failures = target->failures,
+        .has_process = target->process != NULL,
+        .process = target->process_state,
     };
     for (size_t i = 0; i < target->shown.family_count; i++)
         out->series += target->shown.families[i].series;
@@ -303,8 +347,8 @@ remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state
         (void)snprintf(out->error, sizeof(out->error), "the first round is not over yet");
     else if (stale)
         (void)snprintf(out->error, sizeof(out->error),
-                       "has not come back; its last page was of %.0f s ago, and is left out",
-                       out->age_seconds);
+                       "%.*s; its last page was of %.0f s ago, and is left out", ERR_TEXT_MAX - 80,
+                       target->success ? "has not come back" : target->error, out->age_seconds);
     else
         memcpy(out->error, target->error, sizeof(out->error));
     (void)pthread_mutex_unlock(&target->lock);
@@ -321,7 +365,7 @@ remote_lane_lock(struct remote_lane *remotes, const bool *wanted, struct remote_
             continue;
         (void)pthread_mutex_lock(&target->lock);
         target->locked = true;
-        if (target->refreshes == 0 || is_stale(target, clock_monotonic_ms()))
+        if (!target->has_page || is_stale(target, clock_monotonic_ms()))
             continue;
         shown[count++] = (struct remote_shown){
             .page = &target->shown,

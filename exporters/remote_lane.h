@@ -11,12 +11,14 @@
 
 #include "core/err.h"
 #include "core/metrics.h"
+#include "exporters/process.h"
 #include "exporters/remote.h"
 
 struct buffer;
 struct exporter_options;
 struct health;
 struct left_out;
+struct options;
 struct pack;
 struct page;
 struct remote_lane;
@@ -27,20 +29,25 @@ struct remote_state {
     const char *target;
     bool refreshed;          /* at least once */
     bool success;            /* of the last round */
-    bool shown;              /* its page is served */
+    bool has_page;           /* of this or an earlier round */
+    bool shown;              /* it is served */
     double age_seconds;      /* of the page */
     double duration_seconds; /* of the last round */
-    double cpu_seconds;      /* of all rounds, of the target's own thread */
+    double cpu_seconds;      /* of all rounds, of the target's own thread and processes */
     uint64_t refreshes, failures;
     size_t series;
     char error[ERR_TEXT_MAX]; /* "" or why the last round was none */
+    bool has_process;
+    struct process_state process;
 };
 
 /* `health`, which may be NULL, hears for each collector whether a target cannot be read. */
 bool remote_lane_new(struct remote_lane **out, const struct exporter_options *options,
                      size_t series_max, struct left_out *left_out, struct health *health,
                      struct err *err) MUST_CHECK;
-bool remote_lane_start(struct remote_lane *remotes, struct err *err) MUST_CHECK;
+/* `loaded` is the configuration of remote_lane_new(), for the targets' own processes. */
+bool remote_lane_start(struct remote_lane *remotes, const struct options *loaded,
+                       struct err *err) MUST_CHECK;
 /* Stops the threads, waiting some seconds at most. False: one is still in its round; then what it
  * uses, the options too, must stay until the process ends. NULL is fine. */
 bool remote_lane_free(struct remote_lane *remotes);
@@ -65,8 +72,8 @@ void remote_lane_unlock(struct remote_lane *remotes);
 /* From now on, large pages are packed in this form when they are made. */
 void remote_lane_pack(struct remote_lane *remotes, enum metric_page form);
 
-/* For `check --connect`: one round of every target, on this thread, not started ones; absences as
- * for page_absent(). */
+/* For `check --connect`: one round of every target, on this thread and in this process, not started
+ * ones; absences as for page_absent(). */
 void remote_lane_round(struct remote_lane *remotes, struct buffer *absences);
 
 #endif

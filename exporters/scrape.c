@@ -151,7 +151,7 @@ remote_value(const struct remote_state *state, size_t family)
     case 0:
         return state->success;
     case 1:
-        return state->refreshed ? state->age_seconds : NAN;
+        return state->has_page ? state->age_seconds : NAN;
     case 2:
         return state->duration_seconds;
     case 3:
@@ -160,8 +160,12 @@ remote_value(const struct remote_state *state, size_t family)
         return (double)state->refreshes;
     case 5:
         return (double)state->failures;
-    default:
+    case 6:
         return state->cpu_seconds;
+    case 7:
+        return (double)state->process.ends;
+    default:
+        return (double)state->process.resident_bytes;
     }
 }
 
@@ -176,17 +180,25 @@ put_remotes(struct scrape *scrape)
         {"tailrace_exporter_target_refreshes_total", "Rounds that are over."},
         {"tailrace_exporter_target_failures_total", "Rounds in which it could not be read."},
         {"tailrace_exporter_target_cpu_seconds_total",
-         "Processor time of the target's own thread."},
+         "Processor time of the target's own thread and processes."},
+        {"tailrace_exporter_target_process_ends_total",
+         "Times the target's own process ended, or was ended because it did not answer."},
+        {"tailrace_exporter_target_process_resident_memory_bytes",
+         "Resident memory of the target's own process, which process_resident_memory_bytes does "
+         "not have in it."},
     };
     struct remote_lane *remotes = scrape->parts.remotes;
     for (size_t family = 0; family < sizeof(heads) / sizeof(heads[0]); family++) {
-        page_family(&scrape->own, heads[family][0], family >= 4 ? PAGE_COUNTER : PAGE_GAUGE,
+        bool counter = family >= 4 && family <= 7;
+        page_family(&scrape->own, heads[family][0], counter ? PAGE_COUNTER : PAGE_GAUGE,
                     heads[family][1]);
         for (size_t i = 0; i < remote_lane_count(remotes); i++) {
             struct remote_state state;
             if (!scrape->remote_wanted[remote_lane_class(remotes, i)])
                 continue;
             remote_lane_state(remotes, i, &state);
+            if (family >= 7 && !state.has_process)
+                continue;
             page_sample(&scrape->own, remote_value(&state, family), "collector", state.collector,
                         "target", state.target, NULL);
         }

@@ -42,7 +42,7 @@ page_remotes(struct buffer *out, struct remote_lane *remotes)
         remote_lane_state(remotes, i, &state);
         buffer_format(out, "<tr><td class=name>%s<td class=name>", state.collector);
         http_escape_html(out, state.target);
-        if (state.refreshed)
+        if (state.has_page)
             buffer_format(out, "<td class=n>%.1f s", state.age_seconds);
         else
             buffer_text(out, "<td class=n>");
@@ -123,8 +123,11 @@ put_remote(struct buffer *out, const struct remote_state *state)
                   "\"cpu_seconds\":%.6f,\"series\":%zu,\"refreshes\":%" PRIu64
                   ",\"failures\":%" PRIu64 ",",
                   state->success ? "true" : "false", state->shown ? "true" : "false",
-                  state->refreshed ? state->age_seconds : 0, state->duration_seconds,
+                  state->has_page ? state->age_seconds : 0, state->duration_seconds,
                   state->cpu_seconds, state->series, state->refreshes, state->failures);
+    if (state->has_process)
+        buffer_format(out, "\"process_ends\":%" PRIu64 ",\"process_resident_bytes\":%" PRIu64 ",",
+                      state->process.ends, state->process.resident_bytes);
     put_string(out, "error", state->error);
     buffer_text(out, "}");
 }

@@ -353,4 +353,5 @@ const struct remote_class kafka_remote = {
     .collect = collect_kafka,
     .close = close_kafka,
     .readiness = true,
+    .process = "a known fault of librdkafka, in the moment in which a coordinator is lost",
 };
