@@ -120,6 +120,7 @@ struct batch {
     size_t limit_size; /* of its topic, when it was sent */
     bool alone;        /* nothing else could be in its request */
     uint64_t sent_ms;
+    int64_t sent_wall_ms;
     struct batch *next;
 };
 

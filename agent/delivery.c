@@ -291,6 +291,7 @@ batch_send(struct agent *agent, struct batch *batch)
 {
     struct file *file = batch->file;
     batch->sent_ms = clock_monotonic_ms();
+    batch->sent_wall_ms = clock_wall_ms(); /* as the library stamps its records */
     batch->next = NULL;
     if (file->last != NULL)
         file->last->next = batch;

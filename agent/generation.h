@@ -58,7 +58,7 @@ struct generation {
     struct parts parts;      /* of the event at `committed`, or just behind it */
     struct day_marks days;
     struct receipt *receipt;      /* owned; of what was committed since the last one; or NULL */
-    struct receipt *receipt_sent; /* the one before it, not acknowledged yet; or NULL */
+    struct receipt *receipt_sent; /* those before it, not acknowledged yet; oldest first */
 
     /* Hints: where it was last seen. */
     uint64_t device, inode;

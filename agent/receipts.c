@@ -59,12 +59,23 @@ list_remove(struct list *list, struct receipt *receipt)
         list->last = receipt->previous;
 }
 
+static void
+add_sent(struct receipts *receipts, struct receipt *receipt, uint64_t durable_at)
+{
+    list_append(&receipts->sent, receipt);
+    receipt->listed = true;
+    receipt->durable_at = durable_at;
+}
+
 /* What the state still owes of the last run is due at once. */
 static void
 adopt(struct agent *agent)
 {
     struct receipts *receipts = agent->receipts;
     for (struct generation *at = agent->catalog.first; at != NULL; at = at->next) {
+        for (struct receipt *sent = at->receipt_sent; sent != NULL; sent = sent->later)
+            add_sent(receipts, sent, state_sequence(agent->state));
+        receipts->count += receipt_sent_count(at);
         if (at->receipt == NULL)
             continue;
         list_append(&receipts->open, at->receipt);
@@ -144,11 +155,14 @@ input_of(const struct agent *agent, const struct generation *generation)
     return input != NULL ? input : agent->inputs;
 }
 
-/* Key and value; false when memory is short or there is no input any more. */
+/* Key and value, unless it has them; false when memory is short or there is no input any more. */
 static bool
-render(struct agent *agent, struct receipt *receipt, const struct generation *generation)
+render(struct agent *agent, struct receipt *receipt)
 {
+    if (receipt->message != NULL)
+        return true;
     struct buffer *out = &agent->receipts->text;
+    const struct generation *generation = receipt->generation;
     const struct input *input = input_of(agent, generation);
     if (input == NULL)
         return false;
@@ -189,53 +203,39 @@ render(struct agent *agent, struct receipt *receipt, const struct generation *ge
     return true;
 }
 
-/* The open range of a life goes as it is. False: it stays open. */
+/* The open range of a life goes as it is, when the state has on disk what it has now been told.
+ * False: it stays open. */
 static bool
 close_range(struct agent *agent, struct generation *generation)
 {
     struct receipts *receipts = agent->receipts;
     struct receipt *receipt = generation->receipt;
-    if (!render(agent, receipt, generation))
+    if (receipt_sent_count(generation) >= RECEIPTS_OWED_MAX - 1 || !render(agent, receipt))
         return false;
     list_remove(&receipts->open, receipt);
-    list_append(&receipts->sent, receipt);
-    receipt->durable_at = state_sequence(agent->state);
-    generation->receipt = NULL;
-    if (generation->receipt_sent != NULL)
-        generation->receipt_sent->generation = NULL; /* nobody remembers it but this process */
-    generation->receipt_sent = receipt;
+    receipt_end(generation);
+    add_sent(receipts, receipt, state_sequence(agent->state));
     return true;
 }
 
 /* --- what is delivered --- */
 
-static int64_t
-wall_of(uint64_t sent_ms)
-{
-    return clock_wall_ms() - (int64_t)(clock_monotonic_ms() - sent_ms);
-}
-
 /* The receipt that goes on at `from`; a new one when there is none. NULL: there are too many. */
 static struct receipt *
-open_at(struct agent *agent, const struct file *file, uint64_t from, uint64_t sent_ms)
+open_at(struct agent *agent, const struct file *file, uint64_t from, int64_t since_ms)
 {
     struct receipts *receipts = agent->receipts;
     struct generation *generation = file->generation;
     const char *topic = file->input->topic->name;
     struct receipt *receipt = generation->receipt;
-    if (receipt != NULL && (receipt->to != from || strcmp(receipt->topic, topic) != 0)) {
-        if (!close_range(agent, generation))
-            return NULL;
-        receipt = NULL;
-    }
-    if (receipt != NULL)
+    if (receipt != NULL && receipt->to == from && strcmp(receipt->topic, topic) == 0)
         return receipt;
-    if (receipts->count >= RECEIPTS_MAX && receipts->open.first != NULL)
-        receipts->open.first->opened_ms = 0; /* due */
+    if (receipt != NULL && !close_range(agent, generation))
+        return NULL;
     if (receipts->count >= RECEIPTS_MAX || (receipt = receipt_new(topic)) == NULL)
         return NULL;
     receipt->from = receipt->to = from;
-    receipt->since_ms = wall_of(sent_ms);
+    receipt->since_ms = since_ms;
     receipt->opened_ms = clock_monotonic_ms();
     receipt->generation = generation;
     generation->receipt = receipt;
@@ -244,22 +244,35 @@ open_at(struct agent *agent, const struct file *file, uint64_t from, uint64_t se
     return receipt;
 }
 
+/* A range ended before the state had been told of all of it. It is now, and of what follows. */
+static void
+tell_end(struct agent *agent, const struct generation *generation, struct receipt *ended)
+{
+    state_put_progress(agent->state, generation);
+    ended->durable_at = state_sequence(agent->state);
+}
+
 void
 receipts_committed(struct agent *agent, const struct file *file, const struct batch *batch)
 {
     if (agent->receipts == NULL || batch->end == batch->start)
         return;
-    struct receipt *receipt = open_at(agent, file, batch->start, batch->sent_ms);
-    if (receipt == NULL) {
+    struct receipt *before = file->generation->receipt;
+    struct receipt *receipt = open_at(agent, file, batch->start, batch->sent_wall_ms);
+    if (receipt != NULL) {
+        receipt->to = batch->end;
+        receipt->events += batch->records;
+        receipt->lines += batch->lines;
+        receipt->parts += batch->parts;
+        receipt->empty += batch->empty;
+        if (receipt->since_ms > batch->sent_wall_ms) /* the clock was set back */
+            receipt->since_ms = batch->sent_wall_ms;
+        receipt_add_place(receipt, &batch->place);
+    } else {
         metrics_add(agent->metrics, agent->receipts->left_out, 1);
-        return;
     }
-    receipt->to = batch->end;
-    receipt->events += batch->records;
-    receipt->lines += batch->lines;
-    receipt->parts += batch->parts;
-    receipt->empty += batch->empty;
-    receipt_add_place(receipt, &batch->place);
+    if (before != NULL && before != file->generation->receipt)
+        tell_end(agent, file->generation, before);
 }
 
 void
@@ -267,11 +280,23 @@ receipts_passed(struct agent *agent, const struct file *file, uint64_t to)
 {
     if (agent->receipts == NULL || to == 0)
         return;
-    struct receipt *receipt = open_at(agent, file, 0, clock_monotonic_ms());
-    if (receipt == NULL)
-        return;
-    receipt->to = to;
-    receipt->zeros += to;
+    struct receipt *before = file->generation->receipt;
+    struct receipt *receipt = open_at(agent, file, 0, clock_wall_ms());
+    if (receipt != NULL) {
+        receipt->to = to;
+        receipt->zeros += to;
+    } else {
+        metrics_add(agent->metrics, agent->receipts->left_out, 1);
+    }
+    if (before != NULL && before != file->generation->receipt)
+        tell_end(agent, file->generation, before);
+}
+
+static void
+leave_out(struct agent *agent)
+{
+    agent->receipts->count--;
+    metrics_add(agent->metrics, agent->receipts->left_out, 1);
 }
 
 void
@@ -282,8 +307,14 @@ receipts_end(struct agent *agent, struct generation *generation)
         return;
     if (generation->receipt != NULL && !close_range(agent, generation)) {
         list_remove(&receipts->open, generation->receipt);
-        receipts->count--;
-        metrics_add(agent->metrics, receipts->left_out, 1);
+        leave_out(agent);
+    }
+    for (struct receipt *at = generation->receipt_sent; at != NULL; at = at->later) {
+        if (render(agent, at))
+            continue;
+        list_remove(&receipts->sent, at);
+        at->listed = false;
+        leave_out(agent);
     }
     receipt_let_go(generation);
 }
@@ -301,9 +332,10 @@ static void
 close_due(struct agent *agent, uint64_t now_ms)
 {
     struct receipts *receipts = agent->receipts;
+    size_t early = receipts->count > RECEIPTS_MANY ? RECEIPTS_FLYING_MAX : 0;
     for (struct receipt *at = receipts->open.first, *next; at != NULL; at = next) {
         next = at->next;
-        if (!is_due(receipts, at, now_ms))
+        if (!is_due(receipts, at, now_ms) && early-- == 0)
             break; /* the others are younger */
         struct generation *generation = at->generation;
         if (generation->changed && generation->file == NULL) { /* nobody else tells the state */
@@ -353,7 +385,7 @@ receipts_tick(struct agent *agent)
         if (receipts->flying >= RECEIPTS_FLYING_MAX)
             break;
         if (!at->flying && at->retry_at_ms <= now_ms &&
-            at->durable_at <= state_durable(agent->state))
+            at->durable_at <= state_durable(agent->state) && render(agent, at))
             send_receipt(agent, at);
     }
 }
@@ -411,7 +443,7 @@ receipts_answered(struct agent *agent, const rd_kafka_message_t *message)
     list_remove(&receipts->sent, receipt);
     receipts->count--;
     if (generation != NULL) {
-        generation->receipt_sent = NULL;
+        receipt_unlink(receipt);
         /* Progress that the state has not, it must not have in a receipt either: after a kill it
          * would be told twice. The two are put together soon. */
         if (!generation->changed)

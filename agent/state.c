@@ -380,21 +380,23 @@ append_parts(struct state *state, struct buffer *out, const struct generation *g
     append_record(state, out, RECORD_PARTS, &payload);
 }
 
+/* In the record of the position itself: a kill in the middle of a write must not part them. A
+ * snapshot has what is owed once, however often it was put; a `whole` record counts by itself. */
 static void
-append_receipt(struct state *state, struct buffer *out, const struct generation *generation)
+put_owed(struct state *state, struct buffer *payload, const struct generation *generation,
+         bool whole)
 {
-    struct buffer payload;
-    buffer_init(&payload, JOURNAL_RECORD_MAX);
-    put_id(&payload, generation);
-    receipt_put(&payload, generation);
-    /* A snapshot has one for each life that owes some, however often it was put. */
-    struct receipt *newest =
-        generation->receipt != NULL ? generation->receipt : generation->receipt_sent;
-    if (newest != NULL && (out == &state->snapshot || !newest->counted)) {
-        state->live_size += payload.size + JOURNAL_HEADER_SIZE;
-        newest->counted = true;
-    }
-    append_record(state, out, RECORD_RECEIPT, &payload);
+    size_t before = payload->size;
+    receipt_put(payload, generation);
+    struct receipt *newest = generation->receipt;
+    for (struct receipt *at = generation->receipt_sent; newest == NULL && at != NULL;
+         at = at->later)
+        newest = at->later == NULL ? at : NULL;
+    if (newest == NULL || newest->counted)
+        return;
+    newest->counted = true;
+    if (!whole)
+        state->live_size += payload->size - before;
 }
 
 static void
@@ -419,11 +421,10 @@ append_generation(struct state *state, struct buffer *out, const struct generati
     journal_put_text(&payload, generation->input);
     journal_put_text(&payload, generation->path);
     put_days(&payload, &generation->days);
+    put_owed(state, &payload, generation, true);
     append_record(state, out, RECORD_GENERATION, &payload);
     if (generation->parts.size > 0)
         append_parts(state, out, generation);
-    if (generation->receipt != NULL || generation->receipt_sent != NULL)
-        append_receipt(state, out, generation);
 }
 
 void
@@ -440,9 +441,8 @@ state_put_progress(struct state *state, const struct generation *generation)
     put_id(&payload, generation);
     put_position(&payload, generation);
     journal_put_number(&payload, generation->checkpoints[0].hash, 8);
+    put_owed(state, &payload, generation, false);
     append_record(state, &state->pending, RECORD_PROGRESS, &payload);
-    if (generation->receipt != NULL || generation->receipt_sent != NULL)
-        append_receipt(state, &state->pending, generation);
 }
 
 void
@@ -474,7 +474,11 @@ state_put_days(struct state *state, const struct generation *generation)
 void
 state_put_receipt(struct state *state, const struct generation *generation)
 {
-    append_receipt(state, &state->pending, generation);
+    struct buffer payload;
+    buffer_init(&payload, JOURNAL_RECORD_MAX);
+    put_id(&payload, generation);
+    put_owed(state, &payload, generation, false);
+    append_record(state, &state->pending, RECORD_OWED, &payload);
 }
 
 void

@@ -45,7 +45,7 @@ void state_put_progress(struct state *state, const struct generation *generation
 void state_put_cut(struct state *state, const struct generation *generation, uint64_t offset);
 void state_put_parts(struct state *state, const struct generation *generation);
 void state_put_days(struct state *state, const struct generation *generation);
-/* What its receipts owe; it goes with the generation and with each progress, too. */
+/* What its receipts owe; it is in the generation's record and in each progress, too. */
 void state_put_receipt(struct state *state, const struct generation *generation);
 void state_forget(struct state *state, const struct generation *generation);
 void state_put_input(struct state *state, const char *input);

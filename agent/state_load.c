@@ -123,6 +123,7 @@ load_generation(struct loader *loader, struct journal_fields *fields, struct err
     journal_take_text(fields, path, sizeof(path));
     if (fields->left > 0) /* an older version knew no days */
         take_days(fields, &read.days);
+    const struct journal_fields owed = *fields;
     if (fields->failed || points > CHECKPOINTS_MAX || cuts > CUTS_MAX || read.part_size == 0 ||
         !generation_is_sane(&read))
         return false;
@@ -140,13 +141,14 @@ load_generation(struct loader *loader, struct journal_fields *fields, struct err
     } else if (!generation_set_path(generation, path)) {
         return err_errno(err, ERR_STOP, ENOMEM, "load the state");
     }
-    receipt_let_go(generation); /* its record follows where there is one */
+    receipt_let_go(generation);
     read.path = generation->path;
     read.input = generation->input;
     read.next = generation->next;
     read.previous = generation->previous;
     *generation = read;
-    return true;
+    struct journal_fields rest = owed;
+    return owed.left == 0 || receipt_take(generation, &rest);
 }
 
 static bool
@@ -174,7 +176,7 @@ load_days(struct generation *generation, struct journal_fields *fields)
     return true;
 }
 
-/* PROGRESS, CUT, PARTS, DAYS, RECEIPT or FORGET of a generation; false when it is not known or
+/* PROGRESS, CUT, PARTS, DAYS, OWED or FORGET of a generation; false when it is not known or
  * means nonsense. */
 static bool
 load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
@@ -200,7 +202,7 @@ load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
         return load_parts(generation, fields);
     if (type == RECORD_DAYS)
         return load_days(generation, fields);
-    if (type == RECORD_RECEIPT)
+    if (type == RECORD_OWED)
         return receipt_take(generation, fields);
     struct generation read = {0};
     take_position(fields, &read);
@@ -214,7 +216,7 @@ load_change(struct loader *loader, uint16_t type, struct journal_fields *fields)
     generation->seen_seconds = read.seen_seconds;
     generation_commit(generation, read.committed, tail_hash);
     generation->changed = false;
-    return true;
+    return fields->left == 0 || receipt_take(generation, fields);
 }
 
 static bool
@@ -254,7 +256,7 @@ load_record(struct loader *loader, const struct journal_record *record, struct e
     case RECORD_CUT:
     case RECORD_PARTS:
     case RECORD_DAYS:
-    case RECORD_RECEIPT:
+    case RECORD_OWED:
     case RECORD_FORGET:
         return load_change(loader, record->type, &fields);
     case RECORD_INPUT:

@@ -27,8 +27,9 @@ enum state_record {
     RECORD_INPUT,
     RECORD_TIME, /* wall clock, whether the owner stopped in order, and of which boot it was */
     RECORD_PARTS,
-    RECORD_DAYS,    /* all day marks of a generation, as they stand in its own record, too */
-    RECORD_RECEIPT, /* what is delivered and not receipted, agent/receipt.h */
+    RECORD_DAYS, /* all day marks of a generation, as they stand in its own record, too */
+    RECORD_OWED =
+        11, /* what is delivered and not receipted, agent/receipt.h; 10 was in its place */
 };
 
 struct seen_input {

@@ -13,6 +13,7 @@
 #include "agent/state.h"
 #include "agent/topics.h"
 #include "core/assert.h"
+#include "core/clock.h"
 
 struct world {
     struct agent agent;
@@ -144,18 +145,25 @@ start_again(struct world *world)
     open_world(world);
 }
 
-/* All that is open is closed; nothing is sent, since the state has it not on disk. */
 static void
-close_now(struct world *world)
+find_control(struct world *world)
 {
     struct agent *agent = &world->agent;
     struct err err;
     int32_t leader = 1;
     struct topic *control = topic_get(agent, world->options.receipts.topic, &err);
     topic_found(agent, control, &(struct producer_topic){.partition_count = 1, .leaders = &leader});
+    agent->sending = true;
+}
+
+/* All that is open is closed; nothing is sent, since the state has it not on disk. */
+static void
+close_now(struct world *world)
+{
+    struct agent *agent = &world->agent;
+    find_control(world);
     state_put_progress(agent->state, world->file.generation);
     life(world)->changed = false;
-    agent->sending = true;
     receipts_flush(agent);
     receipts_tick(agent);
 }
@@ -331,6 +339,66 @@ without_a_topic_nothing_is_kept(void **context)
     assert_null(life(world)->receipt);
 }
 
+/* The library stamps a record when it is sent, whatever is done to the clock until the answer. */
+static void
+since_is_the_wall_time_of_the_earliest_sending(void **context)
+{
+    struct world *world = *context;
+    for (uint64_t i = 0; i < 3; i++) {
+        struct batch batch = {.start = i * 10,
+                              .end = i * 10 + 10,
+                              .sent_ms = clock_monotonic_ms() - 5000,
+                              .sent_wall_ms = i == 1 ? 1000 : 2000,
+                              .place = {.first = -1, .last = -1}};
+        generation_commit(life(world), batch.end, 0);
+        receipts_committed(&world->agent, &world->file, &batch);
+        assert_int_equal(life(world)->receipt->since_ms, i == 0 ? 2000 : 1000);
+    }
+}
+
+/* A life whose input gets another topic owes two ranges until the first one is acknowledged. */
+static void
+ranges_of_two_topics_survive_a_kill(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    commit(world, 0, 100, 3, 1, 10);
+    world->input.topic = topic_get(&world->agent, "others", &err);
+    commit(world, 100, 200, 4, 1, 13);
+    assert_int_equal(life(world)->receipt_sent->to, 100);
+    assert_true(life(world)->receipt_sent->durable_at >= state_sequence(world->agent.state));
+    start_again(world);
+    const struct receipt *first = life(world)->receipt_sent;
+    const struct receipt *second = life(world)->receipt;
+    assert_non_null(first);
+    assert_int_equal(first->from, 0);
+    assert_int_equal(first->to, 100);
+    assert_string_equal(first->topic, "events");
+    assert_int_equal(second->from, 100);
+    assert_int_equal(second->to, 200);
+    assert_string_equal(second->topic, "others");
+}
+
+static void
+when_many_are_open_the_oldest_go_before_their_time(void **context)
+{
+    struct world *world = *context;
+    struct agent *agent = &world->agent;
+    find_control(world);
+    struct file file = {.input = &world->input, .path = world->folder};
+    struct generation *oldest = NULL;
+    for (size_t i = 0; i < RECEIPTS_MANY + 1; i++) {
+        file.generation = generation_new(&agent->catalog, world->folder, "/a.log");
+        oldest = i == RECEIPTS_FLYING_MAX - 1 ? file.generation : oldest;
+        struct batch batch = {.end = 10, .place = {.first = -1, .last = -1}};
+        receipts_committed(agent, &file, &batch);
+    }
+    receipts_tick(agent);
+    assert_null(oldest->receipt);
+    assert_non_null(oldest->receipt_sent);
+    assert_non_null(oldest->previous->receipt); /* the next, in the catalog's order */
+}
+
 /* A file that moves all day puts its receipt with each progress; a snapshot has it once. */
 static void
 the_journal_stays_small_with_receipts_in_it(void **context)
@@ -365,6 +433,9 @@ main(void)
         CASE(an_answer_tells_the_state_nothing_ahead_of_its_progress),
         CASE(a_jump_of_the_position_ends_the_range),
         CASE(zeros_at_the_beginning_are_part_of_the_range),
+        CASE(since_is_the_wall_time_of_the_earliest_sending),
+        CASE(ranges_of_two_topics_survive_a_kill),
+        CASE(when_many_are_open_the_oldest_go_before_their_time),
         CASE(without_a_topic_nothing_is_kept),
         CASE(the_journal_stays_small_with_receipts_in_it),
     };

@@ -324,10 +324,12 @@ file_of_a_version_without_days_is_read(void **context)
     struct buffer older;
     buffer_init(&older, JOURNAL_MAX);
     journal_reader_init(&reader, bytes, size);
-    while (journal_next(&reader, &record)) { /* 2: a file; 9: its days, which also end it */
-        uint32_t days_size = record.type == 2 ? 8 + 1 + DAYS_MAX * 12 : 0;
+    /* 2: a file, 3: its progress, 9: its days, which also stand behind the file; behind file and
+     * progress stands the number of ranges that are owed to the receipts. */
+    while (journal_next(&reader, &record)) {
+        uint32_t newer_size = record.type == 2 ? 8 + 1 + DAYS_MAX * 12 + 1 : record.type == 3;
         if (record.type != 9)
-            journal_append(&older, record.type, record.payload, record.size - days_size);
+            journal_append(&older, record.type, record.payload, record.size - newer_size);
     }
     struct catalog catalog = {0};
     struct state_report report;
