@@ -2,6 +2,7 @@
 /* history.c: see history.h. */
 #include "exporters/kafka/history.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -9,15 +10,38 @@
 
 #define FINE_POINTS (HISTORY_POINTS / 2) /* of which none is dropped */
 
-/* Room for one more: of the older half every second one goes, but never the first. */
+/* How wrong the age of a record would be without that point, as a part of that age. */
+static double
+loss_without(const struct history *history, uint32_t index)
+{
+    const struct history_point *point = &history->points[index];
+    const struct history_point *left = point - 1;
+    const struct history_point *right = point + 1;
+    double told_ms = (double)left->at_ms;
+    if (right->offset > left->offset)
+        told_ms += (double)(point->offset - left->offset) * (double)(right->at_ms - left->at_ms) /
+                   (double)(right->offset - left->offset);
+    return fabs(told_ms - (double)point->at_ms) /
+           (double)(history->points[history->count - 1].at_ms - point->at_ms);
+}
+
+/* Room for one more: of the older half that point goes which is missed least, but never the first.
+ * Points of a steady stream go, and those where it began or paused stay. */
 static void
 thin(struct history *history)
 {
-    uint32_t kept = 1;
-    for (uint32_t i = 1; i < history->count; i++)
-        if (i >= history->count - FINE_POINTS || i % 2 == 0)
-            history->points[kept++] = history->points[i];
-    history->count = kept;
+    uint32_t gone = 1;
+    double least = loss_without(history, gone);
+    for (uint32_t i = gone + 1; i < history->count - FINE_POINTS; i++) {
+        double loss = loss_without(history, i);
+        if (loss < least) {
+            least = loss;
+            gone = i;
+        }
+    }
+    memmove(history->points + gone, history->points + gone + 1,
+            (history->count - gone - 1) * sizeof(history->points[0]));
+    history->count--;
 }
 
 void
@@ -87,7 +111,15 @@ history_rate(const struct history *history, int64_t now_ms, int64_t window_ms)
     const struct history_point *from = last - 1;
     while (from > history->points && from->at_ms > now_ms - window_ms)
         from--;
-    if (last->at_ms <= from->at_ms)
+    int64_t begin_ms = from->at_ms;
+    double begin = (double)from->offset;
+    /* The point before may be hours away, where nothing changed in between. */
+    if (begin_ms < now_ms - window_ms && now_ms - window_ms < last->at_ms) {
+        begin_ms = now_ms - window_ms;
+        begin += (double)(from[1].offset - from->offset) * (double)(begin_ms - from->at_ms) /
+                 (double)(from[1].at_ms - from->at_ms);
+    }
+    if (last->at_ms <= begin_ms)
         return -1;
-    return (double)(last->offset - from->offset) * 1000.0 / (double)(last->at_ms - from->at_ms);
+    return ((double)last->offset - begin) * 1000.0 / (double)(last->at_ms - begin_ms);
 }

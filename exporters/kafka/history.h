@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* At the default interval they reach back some 8 minutes, and the doubled distances of the older
- * ones to hours. 512 bytes a partition. */
+/* At the default interval the newer half reaches back 4 minutes, the older half as far as there was
+ * a history: of it the points stay that matter. 512 bytes a partition. */
 #define HISTORY_POINTS 32
 
 struct history_point {

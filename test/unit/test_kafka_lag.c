@@ -97,6 +97,28 @@ a_full_history_keeps_its_first_point_and_the_newest_half(void **state)
     }
 }
 
+/* A topic is met that was silent for a day, and records begin to come: however often the history is
+ * full, the first of them are not taken for records of that day. */
+static void
+a_stream_after_a_silence_keeps_its_begin(void **state)
+{
+    (void)state;
+    static const int64_t past_minutes[] = {1, 10, 60, 24 * 60};
+    const int64_t met_ms = 48 * 60 * MINUTE;
+    struct history history = {0};
+    history_add(&history, 0, met_ms);
+    for (size_t i = 0; i < sizeof(past_minutes) / sizeof(past_minutes[0]); i++)
+        history_add_before(&history, 0, met_ms - past_minutes[i] * MINUTE);
+    for (int64_t round = 1; round <= 1000; round++) {
+        int64_t pace = round % 50 < 10 ? 500 : 1000; /* not steady */
+        int64_t end = history.points[history.count - 1].offset;
+        history_add(&history, end + pace, met_ms + round * MINUTE / 4);
+        int64_t at_ms = when(&history, 250, HISTORY_INTERPOLATED);
+        int64_t wrong_ms = round * MINUTE / 4 / 20; /* a twentieth of its age */
+        assert_in_range(at_ms, met_ms - wrong_ms, met_ms + MINUTE / 4 + wrong_ms);
+    }
+}
+
 static void
 points_of_the_past_come_before_the_first(void **state)
 {
@@ -124,6 +146,21 @@ the_rate_is_of_the_window(void **state)
     assert_float_equal(history_rate(&history, 11 * MINUTE, MINUTE), 100, 0.01);
     history_add(&history, 12000, 12 * MINUTE);
     assert_float_equal(history_rate(&history, 12 * MINUTE, MINUTE), 0, 0.01);
+}
+
+/* At a short interval the window holds more rounds than the newer half of the points. */
+static void
+the_rate_is_of_the_window_when_its_points_are_gone(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    int64_t second = 0;
+    for (; second <= 3600; second++)
+        history_add(&history, second * 1000, second * 1000);
+    assert_float_equal(history_rate(&history, 3600000, MINUTE), 1000, 0.01);
+    for (; second <= 3650; second++)
+        history_add(&history, 3600000 + (second - 3600) * 500, second * 1000);
+    assert_float_equal(history_rate(&history, 3650000, MINUTE), 35000.0 / 60, 0.01);
 }
 
 #define WINDOW 300000
@@ -190,9 +227,11 @@ main(void)
         cmocka_unit_test(an_offset_before_the_first_point_goes_with_the_known_pace),
         cmocka_unit_test(nothing_is_told_of_a_log_that_is_known_too_little),
         cmocka_unit_test(an_end_that_went_back_begins_another_history),
+        cmocka_unit_test(a_stream_after_a_silence_keeps_its_begin),
         cmocka_unit_test(a_full_history_keeps_its_first_point_and_the_newest_half),
         cmocka_unit_test(points_of_the_past_come_before_the_first),
         cmocka_unit_test(the_rate_is_of_the_window),
+        cmocka_unit_test(the_rate_is_of_the_window_when_its_points_are_gone),
         cmocka_unit_test(a_group_is_judged_by_its_commits_and_its_lag),
         cmocka_unit_test(what_a_group_consumed_is_told_per_second),
     };
