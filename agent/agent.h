@@ -111,6 +111,7 @@ struct topic {
 struct batch {
     struct file *file; /* NULL: its generation ended, nobody waits */
     struct slab *slab;
+    struct topic *topic; /* where it was sent: its input may have another one by now */
     uint64_t start, end;
     uint64_t start_hash, end_hash; /* of the bytes before */
     uint32_t records, reported, failed;

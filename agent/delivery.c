@@ -111,9 +111,9 @@ commit_front(struct agent *agent, struct file *file)
         if (batch->records > 0) {
             metrics_observe(agent->metrics, agent->ack_latency,
                             (double)(clock_monotonic_ms() - batch->sent_ms) / 1000.0);
-            input->topic->pause_ms = 0;
+            batch->topic->pause_ms = 0;
         }
-        struct request_limit *limit = &input->topic->limit;
+        struct request_limit *limit = &batch->topic->limit;
         if (limit->size > 0 && batch->limit_size == limit->size && batch->size > limit->size / 2)
             limit->proven = true;
         if (file->refused_wait_ms != 0 && file->generation->committed > file->refused_at) {
@@ -238,7 +238,7 @@ static void
 record_failed(struct agent *agent, struct batch *batch, const rd_kafka_message_t *message)
 {
     struct file *file = batch->file;
-    struct topic *topic = file->input->topic;
+    struct topic *topic = batch->topic;
     metrics_add(agent->metrics,
                 metrics_series(agent->metrics, METRIC_DELIVERY_ERRORS, topic->name,
                                rd_kafka_err2name(message->err), NULL),
@@ -293,6 +293,7 @@ batch_send(struct agent *agent, struct batch *batch)
     batch->sent_ms = clock_monotonic_ms();
     batch->sent_wall_ms = clock_wall_ms(); /* as the library stamps its records */
     batch->next = NULL;
+    batch->topic = file->input->topic;
     if (file->last != NULL)
         file->last->next = batch;
     else
@@ -303,7 +304,7 @@ batch_send(struct agent *agent, struct batch *batch)
         return;
     }
     uint32_t records = batch->records;
-    const struct topic *topic = file->input->topic;
+    const struct topic *topic = batch->topic;
     batch->limit_size = topic->limit.size;
     batch->alone = topic->limit.size > 0 && records == 1 && batch->slab->share->records == 0;
     if (batch->slab->share->records == 0) {

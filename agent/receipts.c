@@ -210,7 +210,7 @@ close_range(struct agent *agent, struct generation *generation)
 {
     struct receipts *receipts = agent->receipts;
     struct receipt *receipt = generation->receipt;
-    if (receipt_sent_count(generation) >= RECEIPTS_OWED_MAX - 1 || !render(agent, receipt))
+    if (!render(agent, receipt))
         return false;
     list_remove(&receipts->open, receipt);
     receipt_end(generation);
@@ -220,17 +220,18 @@ close_range(struct agent *agent, struct generation *generation)
 
 /* --- what is delivered --- */
 
-/* The receipt that goes on at `from`; a new one when there is none. NULL: there are too many. */
+/* The receipt that goes on at `from`; a new one when there is none. NULL: there are too many,
+ * of all or of this life's. */
 static struct receipt *
-open_at(struct agent *agent, const struct file *file, uint64_t from, int64_t since_ms)
+open_at(struct agent *agent, struct generation *generation, const char *topic, uint64_t from,
+        int64_t since_ms)
 {
     struct receipts *receipts = agent->receipts;
-    struct generation *generation = file->generation;
-    const char *topic = file->input->topic->name;
     struct receipt *receipt = generation->receipt;
     if (receipt != NULL && receipt->to == from && strcmp(receipt->topic, topic) == 0)
         return receipt;
-    if (receipt != NULL && !close_range(agent, generation))
+    if (receipt != NULL && (receipt_sent_count(generation) >= RECEIPTS_OWED_MAX - 1 ||
+                            !close_range(agent, generation)))
         return NULL;
     if (receipts->count >= RECEIPTS_MAX || (receipt = receipt_new(topic)) == NULL)
         return NULL;
@@ -257,8 +258,10 @@ receipts_committed(struct agent *agent, const struct file *file, const struct ba
 {
     if (agent->receipts == NULL || batch->end == batch->start)
         return;
-    struct receipt *before = file->generation->receipt;
-    struct receipt *receipt = open_at(agent, file, batch->start, batch->sent_wall_ms);
+    struct generation *generation = file->generation;
+    struct receipt *before = generation->receipt;
+    struct receipt *receipt =
+        open_at(agent, generation, batch->topic->name, batch->start, batch->sent_wall_ms);
     if (receipt != NULL) {
         receipt->to = batch->end;
         receipt->events += batch->records;
@@ -271,8 +274,8 @@ receipts_committed(struct agent *agent, const struct file *file, const struct ba
     } else {
         metrics_add(agent->metrics, agent->receipts->left_out, 1);
     }
-    if (before != NULL && before != file->generation->receipt)
-        tell_end(agent, file->generation, before);
+    if (before != NULL && before != generation->receipt)
+        tell_end(agent, generation, before);
 }
 
 void
@@ -280,16 +283,18 @@ receipts_passed(struct agent *agent, const struct file *file, uint64_t to)
 {
     if (agent->receipts == NULL || to == 0)
         return;
-    struct receipt *before = file->generation->receipt;
-    struct receipt *receipt = open_at(agent, file, 0, clock_wall_ms());
+    struct generation *generation = file->generation;
+    struct receipt *before = generation->receipt;
+    struct receipt *receipt =
+        open_at(agent, generation, file->input->topic->name, 0, clock_wall_ms());
     if (receipt != NULL) {
         receipt->to = to;
         receipt->zeros += to;
     } else {
         metrics_add(agent->metrics, agent->receipts->left_out, 1);
     }
-    if (before != NULL && before != file->generation->receipt)
-        tell_end(agent, file->generation, before);
+    if (before != NULL && before != generation->receipt)
+        tell_end(agent, generation, before);
 }
 
 static void

@@ -114,6 +114,7 @@ sent(struct world *world, uint64_t start, uint64_t end, uint32_t records, size_t
     batch->size = size * records;
     batch->limit_size = file->input->topic->limit.size;
     batch->alone = alone;
+    batch->topic = file->input->topic;
     batch->sent_ms = clock_monotonic_ms();
     slab_sent(slab, records);
     slab_close(agent->pool, slab);
@@ -208,6 +209,23 @@ errors_pause_the_topic_with_their_reason(void **context)
     }
     answer(world, sent(world, 0, 100, 1, 50, false), 0, RD_KAFKA_RESP_ERR_NO_ERROR);
     assert_int_equal(topic->pause_ms, 0);
+}
+
+/* A reload gave the input another topic while some was under way. */
+static void
+an_answer_concerns_the_topic_that_was_sent_to(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    struct topic *old = world->input.topic;
+    struct batch *batch = sent(world, 0, 100, 1, 50, false);
+    world->input.topic = topic_get(&world->agent, "new", &err);
+    int32_t leader = 1;
+    topic_found(&world->agent, world->input.topic,
+                &(struct producer_topic){.partition_count = 1, .leaders = &leader});
+    answer(world, batch, 0, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    assert_false(topic_is_open(&world->agent, old));
+    assert_true(topic_is_open(&world->agent, world->input.topic));
 }
 
 static void
@@ -333,6 +351,7 @@ main(void)
         CASE(committed_follows_the_lowest_unfinished_byte),
         CASE(one_failed_record_sends_the_file_back_when_all_are_answered),
         CASE(errors_pause_the_topic_with_their_reason),
+        CASE(an_answer_concerns_the_topic_that_was_sent_to),
         CASE(refused_requests_become_smaller_and_grow_back),
         CASE(an_event_refused_alone_goes_in_parts_that_are_on_disk_first),
         CASE(the_smallest_part_refused_waits_with_a_reason),

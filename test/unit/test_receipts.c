@@ -122,7 +122,8 @@ static void
 commit(struct world *world, uint64_t start, uint64_t end, uint32_t records, int32_t partition,
        int64_t first)
 {
-    struct batch batch = {.start = start,
+    struct batch batch = {.topic = world->input.topic,
+                          .start = start,
                           .end = end,
                           .records = records,
                           .lines = records,
@@ -345,7 +346,8 @@ since_is_the_wall_time_of_the_earliest_sending(void **context)
 {
     struct world *world = *context;
     for (uint64_t i = 0; i < 3; i++) {
-        struct batch batch = {.start = i * 10,
+        struct batch batch = {.topic = world->input.topic,
+                              .start = i * 10,
                               .end = i * 10 + 10,
                               .sent_ms = clock_monotonic_ms() - 5000,
                               .sent_wall_ms = i == 1 ? 1000 : 2000,
@@ -379,6 +381,20 @@ ranges_of_two_topics_survive_a_kill(void **context)
     assert_string_equal(second->topic, "others");
 }
 
+/* A reload gave the input another topic while a batch was under way. */
+static void
+a_range_belongs_to_the_topic_that_its_events_were_sent_to(void **context)
+{
+    struct world *world = *context;
+    struct err err;
+    struct batch batch = {
+        .topic = world->input.topic, .end = 10, .place = {.first = -1, .last = -1}};
+    world->input.topic = topic_get(&world->agent, "others", &err);
+    generation_commit(life(world), batch.end, 0);
+    receipts_committed(&world->agent, &world->file, &batch);
+    assert_string_equal(life(world)->receipt->topic, "events");
+}
+
 static void
 when_many_are_open_the_oldest_go_before_their_time(void **context)
 {
@@ -390,7 +406,8 @@ when_many_are_open_the_oldest_go_before_their_time(void **context)
     for (size_t i = 0; i < RECEIPTS_MANY + 1; i++) {
         file.generation = generation_new(&agent->catalog, world->folder, "/a.log");
         oldest = i == RECEIPTS_FLYING_MAX - 1 ? file.generation : oldest;
-        struct batch batch = {.end = 10, .place = {.first = -1, .last = -1}};
+        struct batch batch = {
+            .topic = world->input.topic, .end = 10, .place = {.first = -1, .last = -1}};
         receipts_committed(agent, &file, &batch);
     }
     receipts_tick(agent);
@@ -435,6 +452,7 @@ main(void)
         CASE(zeros_at_the_beginning_are_part_of_the_range),
         CASE(since_is_the_wall_time_of_the_earliest_sending),
         CASE(ranges_of_two_topics_survive_a_kill),
+        CASE(a_range_belongs_to_the_topic_that_its_events_were_sent_to),
         CASE(when_many_are_open_the_oldest_go_before_their_time),
         CASE(without_a_topic_nothing_is_kept),
         CASE(the_journal_stays_small_with_receipts_in_it),
