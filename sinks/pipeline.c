@@ -143,6 +143,7 @@ rewound(void *context, const struct partition *partition, int64_t offset)
         ASSERT(size > 0);
     }
     route->rewinds++;
+    ticks_rewound(pipeline->ticks, partition->route, partition->id);
     log_warn("%s [%d] goes on at %s, where offset %lld was to come: the topic was deleted and made "
              "anew, or its brokers lost records; it is read again from there, and what is in the "
              "index already is found to be there",

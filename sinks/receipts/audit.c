@@ -57,8 +57,8 @@ struct audit {
     struct lookup *lookup;
     struct lookup_item items[LOOKUP_IDS_MAX];
     size_t item_count;
-    uint64_t strange; /* records of the control topic that are no receipts */
-    bool again;       /* only what was not found is asked for */
+    bool whole; /* all receipts of lives that are known are taken, whatever their path */
+    bool again; /* only what was not found is asked for */
 };
 
 /* --- the request --- */
@@ -101,24 +101,37 @@ take_receipt(void *context, const rd_kafka_message_t *message, struct err *err)
     struct audit *audit = context;
     struct receipt receipt;
     if (!receipt_read(&receipt, message->payload, message->len)) {
-        audit->strange++;
         return true;
     }
-    bool wanted = audit->request.path == NULL || fnmatch(audit->request.path, receipt.path, 0) == 0;
+    const char *glob = audit->request.path;
+    bool wanted =
+        glob == NULL || (audit->whole ? proof_find(&audit->proof, receipt.generation) != NULL
+                                      : fnmatch(glob, receipt.path, 0) == 0);
     bool fine = !wanted || proof_add_receipt(&audit->proof, &receipt);
     receipt_done(&receipt);
     return fine || err_set(err, ERR_STOP, ENOMEM, "cannot audit: out of memory");
 }
 
 static bool
-read_receipts(struct audit *audit, struct err *err)
+scan_receipts(struct audit *audit, int64_t since_ms, struct err *err)
 {
     struct stretches stretches = {0};
-    int64_t since_ms = clock_wall_ms() - (int64_t)audit->request.since_ms;
     bool fine =
         scan_add_topic(audit->client, audit->options->receipts.topic, since_ms, &stretches, err) &&
         scan_read(audit->client, &stretches, take_receipt, audit, err);
     stretches_done(&stretches);
+    return fine;
+}
+
+/* A file that was renamed has receipts under each of its paths: when one of them is asked for, all
+ * of them are read, in a second pass, since what is not asked for may be too much to keep. */
+static bool
+read_receipts(struct audit *audit, struct err *err)
+{
+    int64_t since_ms = clock_wall_ms() - (int64_t)audit->request.since_ms;
+    bool fine = scan_receipts(audit, since_ms, err);
+    audit->whole = audit->request.path != NULL;
+    fine = fine && (!audit->whole || scan_receipts(audit, since_ms, err));
     proof_sort_receipts(&audit->proof);
     return fine;
 }
@@ -160,6 +173,18 @@ unplaced_since(const struct audit *audit, size_t topic)
     return since_ms;
 }
 
+/* Is the oldest record that is still there one of those that are read? Then what was before it, and
+ * would have been read too, is not there any more. */
+static bool
+may_be_gone(const struct audit *audit, size_t first_stretch)
+{
+    bool gone = false;
+    for (size_t i = first_stretch; i < audit->stretches.count; i++)
+        gone |= audit->stretches.items[i].low > 0 &&
+                audit->stretches.items[i].next == audit->stretches.items[i].low;
+    return gone;
+}
+
 static bool
 add_stretches(struct audit *audit, size_t topic, struct err *err)
 {
@@ -172,6 +197,7 @@ add_stretches(struct audit *audit, size_t topic, struct err *err)
     if (!scan_add_topic(audit->client, name, timed ? since_ms - CLOCKS_APART_MS : 0,
                         &audit->stretches, err))
         return false;
+    bool gone = timed && may_be_gone(audit, before);
     for (size_t i = before; i < audit->stretches.count && !timed; i++)
         audit->stretches.items[i].next = audit->stretches.items[i].end;
     for (struct life *life = audit->proof.table; life != NULL; life = life->hh.next)
@@ -179,6 +205,8 @@ add_stretches(struct audit *audit, size_t topic, struct err *err)
             struct range *range = &life->ranges[i];
             struct stretch *stretch =
                 range->placed ? stretch_at(audit, name, range->partition) : NULL;
+            if (range->topic == topic && !range->placed)
+                range->gone = gone;
             if (range->topic != topic || stretch == NULL)
                 continue;
             range->gone = range->first < stretch->low;

@@ -28,6 +28,7 @@
 #define FREE_SECONDS 1
 #define PARTITIONS_MAX 100000
 #define PROBLEM_SIZE 320
+#define REWOUND INT64_C(-1) /* in the place of the first offset that was lost */
 
 struct control {
     int64_t next; /* offset of the next receipt; -1: not known */
@@ -41,7 +42,6 @@ struct ticks {
     struct waiting waiting;
     struct control *controls; /* by partition of the control topic */
     int32_t control_count;
-    struct marks **marks; /* by route: made since the last sweep, NULL: none */
     uint64_t looked_ms, swept_ms;
 
     pthread_t thread;
@@ -126,12 +126,10 @@ count_partitions(struct ticks *ticks, const char *topic, rd_kafka_resp_err_t *co
     return *code == RD_KAFKA_RESP_ERR_NO_ERROR && count <= PARTITIONS_MAX ? count : 0;
 }
 
-/* Where the route's topic ends now. NULL: not known. */
+/* Where the route's topic ends now, with one reference. NULL: not known. */
 static struct marks *
 mark_ends(struct ticks *ticks, size_t route)
 {
-    if (ticks->marks[route] != NULL)
-        return ticks->marks[route];
     const char *topic = ticks->options->routes[route].topic;
     rd_kafka_resp_err_t code;
     int32_t count = count_partitions(ticks, topic, &code);
@@ -148,7 +146,6 @@ mark_ends(struct ticks *ticks, size_t route)
         if (marks->ends[i] == low)
             marks->ends[i] = 0; /* nothing is there to be committed */
     }
-    ticks->marks[route] = marks;
     return marks;
 }
 
@@ -156,18 +153,17 @@ static bool
 add(struct ticks *ticks, const rd_kafka_message_t *message, const struct receipt *receipt,
     size_t route)
 {
-    struct marks *marks = receipt->placed ? NULL : mark_ends(ticks, route);
-    if (!receipt->placed && marks == NULL)
-        return false;
     rd_kafka_timestamp_type_t type;
     int64_t time_ms = rd_kafka_message_timestamp(message, &type);
+    int64_t now_ms = clock_wall_ms();
     struct waiting_place place = {
         .route = route,
         .control_partition = message->partition,
         .control_offset = message->offset,
-        .time_ms = time_ms > 0 ? time_ms : clock_wall_ms(),
+        .time_ms = time_ms > 0 && time_ms < now_ms ? time_ms : now_ms,
+        .met_ms = clock_monotonic_ms(),
     };
-    return waiting_add(&ticks->waiting, receipt, &place, marks);
+    return waiting_add(&ticks->waiting, receipt, &place);
 }
 
 /* False: it cannot be kept now, and is to be read again. */
@@ -287,13 +283,26 @@ read_some(struct ticks *ticks)
 
 /* --- ticking off --- */
 
+/* Of a topic that cannot be asked the receipts stay as they are, and the others go on. */
+static void
+mark_receipts(struct ticks *ticks)
+{
+    for (size_t i = 0; i < ticks->options->route_count; i++) {
+        struct marks *marks = waiting_wants_marks(&ticks->waiting, i) ? mark_ends(ticks, i) : NULL;
+        if (marks == NULL)
+            continue;
+        waiting_mark(&ticks->waiting, i, marks);
+        marks_let_go(marks);
+    }
+}
+
 static bool
 learn_progress(struct ticks *ticks)
 {
     rd_kafka_topic_partition_list_t *list;
     progress_begin(&ticks->progress, &list);
     for (const struct waiting_receipt *at = ticks->waiting.table; at != NULL; at = at->hh.next) {
-        if (at->marks == NULL)
+        if (at->placed)
             progress_want(&ticks->progress, list, at->route, at->partition);
         for (int32_t i = 0; at->marks != NULL && i < at->marks->count; i++)
             progress_want(&ticks->progress, list, at->route, i);
@@ -305,13 +314,19 @@ static void
 tick_off(struct ticks *ticks)
 {
     (void)pthread_mutex_lock(&ticks->lock);
-    for (size_t i = 0; i < ticks->shared.lost_count; i++)
-        waiting_note_lost(&ticks->waiting, &ticks->shared.lost[i]);
+    for (size_t i = 0; i < ticks->shared.lost_count; i++) {
+        const struct lost_records *lost = &ticks->shared.lost[i];
+        if (lost->first == REWOUND)
+            waiting_note_rewound(&ticks->waiting, lost->route, lost->partition);
+        else
+            waiting_note_lost(&ticks->waiting, lost);
+    }
     ticks->shared.lost_count = 0;
     memset(ticks->shared.unaccounted, 0,
            ticks->options->route_count * sizeof(ticks->shared.unaccounted[0]));
     struct waiting_sums sums = {.unaccounted = ticks->shared.unaccounted};
-    waiting_tick(&ticks->waiting, progress_committed, &ticks->progress, clock_wall_ms(),
+    struct waiting_now now = {clock_wall_ms(), clock_monotonic_ms()};
+    waiting_tick(&ticks->waiting, progress_committed, &ticks->progress, &now,
                  (int64_t)ticks->options->receipts.grace, &sums);
     ticks->shared.accounted += sums.accounted;
     ticks->shared.given_up += sums.given_up;
@@ -344,10 +359,7 @@ sweep(struct ticks *ticks, uint64_t now_ms)
     if (now_ms - ticks->swept_ms < SWEEP_INTERVAL_MS)
         return;
     ticks->swept_ms = now_ms;
-    for (size_t i = 0; i < ticks->options->route_count; i++) {
-        marks_let_go(ticks->marks[i]);
-        ticks->marks[i] = NULL;
-    }
+    mark_receipts(ticks);
     if (!learn_progress(ticks)) {
         set_problem(ticks, "what the sinks' group has committed cannot be asked for: receipts are "
                            "not ticked off until it can");
@@ -419,11 +431,9 @@ static bool
 allocate(struct ticks *ticks, struct metrics *metrics)
 {
     size_t count = ticks->options->route_count;
-    ticks->marks = calloc(count, sizeof(struct marks *));
     ticks->shared.unaccounted = calloc(count, sizeof(uint64_t));
     ticks->unaccounted_series = calloc(count, sizeof(metric));
-    if (ticks->marks == NULL || ticks->shared.unaccounted == NULL ||
-        ticks->unaccounted_series == NULL)
+    if (ticks->shared.unaccounted == NULL || ticks->unaccounted_series == NULL)
         return false;
     ticks->metrics = metrics;
     for (size_t i = 0; i < count; i++)
@@ -441,9 +451,6 @@ static void
 free_parts(struct ticks *ticks)
 {
     waiting_done(&ticks->waiting);
-    for (size_t i = 0; ticks->marks != NULL && i < ticks->options->route_count; i++)
-        marks_let_go(ticks->marks[i]);
-    free(ticks->marks);
     free(ticks->controls);
     free(ticks->shared.unaccounted);
     free(ticks->unaccounted_series);
@@ -531,6 +538,12 @@ ticks_lost(struct ticks *ticks, size_t route, int32_t partition, int64_t first, 
         ticks->shared.lost[ticks->shared.lost_count++] =
             (struct lost_records){route, partition, first, end};
     (void)pthread_mutex_unlock(&ticks->lock);
+}
+
+void
+ticks_rewound(struct ticks *ticks, size_t route, int32_t partition)
+{
+    ticks_lost(ticks, route, partition, REWOUND, REWOUND);
 }
 
 static void

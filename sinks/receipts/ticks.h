@@ -36,6 +36,8 @@ void ticks_free(struct ticks *ticks); /* NULL is fine; waits a second at the mos
 
 /* Records [first, end) of a route's partition were deleted before they were consumed. */
 void ticks_lost(struct ticks *ticks, size_t route, int32_t partition, int64_t first, int64_t end);
+/* The partition goes on at an offset it had before: its topic was made anew, or lost its end. */
+void ticks_rewound(struct ticks *ticks, size_t route, int32_t partition);
 
 /* Once a second: publishes; what a person should hear is appended to `text`. */
 void ticks_publish(struct ticks *ticks, char *text, size_t text_size);

@@ -59,10 +59,8 @@ key_of(const struct receipt *receipt)
 
 bool
 waiting_add(struct waiting *waiting, const struct receipt *receipt,
-            const struct waiting_place *place, struct marks *marks)
+            const struct waiting_place *place)
 {
-    ASSERT(receipt->placed || marks != NULL);
-
     uint64_t key = key_of(receipt);
     struct waiting_receipt *it = NULL;
     HASH_FIND(hh, waiting->table, &key, sizeof(key), it);
@@ -83,9 +81,8 @@ waiting_add(struct waiting *waiting, const struct receipt *receipt,
         it->control_offset = place->control_offset;
     }
     marks_let_go(it->marks);
-    it->marks = receipt->placed ? NULL : marks;
-    if (it->marks != NULL)
-        marks->references++;
+    it->marks = NULL;
+    it->placed = receipt->placed;
     it->to = receipt->to;
     it->events = receipt->events;
     it->route = place->route;
@@ -93,7 +90,28 @@ waiting_add(struct waiting *waiting, const struct receipt *receipt,
     it->first = receipt->first;
     it->last = receipt->last;
     it->time_ms = place->time_ms;
+    it->met_ms = place->met_ms;
     return true;
+}
+
+bool
+waiting_wants_marks(const struct waiting *waiting, size_t route)
+{
+    const struct waiting_receipt *at = waiting->table;
+    while (at != NULL && (at->placed || at->marks != NULL || at->route != route))
+        at = at->hh.next;
+    return at != NULL;
+}
+
+void
+waiting_mark(struct waiting *waiting, size_t route, struct marks *marks)
+{
+    for (struct waiting_receipt *at = waiting->table; at != NULL; at = at->hh.next) {
+        if (at->placed || at->marks != NULL || at->route != route)
+            continue;
+        at->marks = marks;
+        marks->references++;
+    }
 }
 
 void
@@ -102,14 +120,22 @@ waiting_note_lost(struct waiting *waiting, const struct lost_records *lost)
     waiting->lost[waiting->lost_count++ % WAITING_LOST_MAX] = *lost;
 }
 
+void
+waiting_note_rewound(struct waiting *waiting, size_t route, int32_t partition)
+{
+    for (size_t i = 0; i < WAITING_LOST_MAX; i++)
+        if (waiting->lost[i].route == route && waiting->lost[i].partition == partition)
+            waiting->lost[i].end = waiting->lost[i].first;
+}
+
 static bool
 is_lost(const struct waiting *waiting, const struct waiting_receipt *receipt)
 {
     size_t count = waiting->lost_count < WAITING_LOST_MAX ? waiting->lost_count : WAITING_LOST_MAX;
-    for (size_t i = 0; i < count && receipt->marks == NULL; i++) {
+    for (size_t i = 0; i < count && receipt->placed; i++) {
         const struct lost_records *lost = &waiting->lost[i];
         if (lost->route == receipt->route && lost->partition == receipt->partition &&
-            lost->first <= receipt->last && lost->end > receipt->first)
+            lost->first < lost->end && lost->first <= receipt->last && lost->end > receipt->first)
             return true;
     }
     return receipt->lost;
@@ -119,9 +145,9 @@ static bool
 is_accounted(const struct waiting_receipt *receipt, waiting_committed *committed,
              const void *context)
 {
-    if (receipt->lost)
+    if (receipt->lost || (!receipt->placed && receipt->marks == NULL))
         return false;
-    if (receipt->marks == NULL)
+    if (receipt->placed)
         return committed(context, receipt->route, receipt->partition) > receipt->last;
     for (int32_t i = 0; i < receipt->marks->count; i++)
         if (receipt->marks->ends[i] > 0 &&
@@ -132,7 +158,7 @@ is_accounted(const struct waiting_receipt *receipt, waiting_committed *committed
 
 void
 waiting_tick(struct waiting *waiting, waiting_committed *committed, const void *context,
-             int64_t now_ms, int64_t grace_ms, struct waiting_sums *sums)
+             const struct waiting_now *now, int64_t grace_ms, struct waiting_sums *sums)
 {
     for (struct waiting_receipt *at = waiting->table, *next; at != NULL; at = next) {
         next = at->hh.next;
@@ -140,11 +166,11 @@ waiting_tick(struct waiting *waiting, waiting_committed *committed, const void *
         if (is_accounted(at, committed, context)) {
             sums->accounted++;
             forget(waiting, at);
-        } else if (now_ms - at->time_ms > WAITING_KEPT_MS) {
+        } else if (now->monotonic_ms - at->met_ms > WAITING_KEPT_MS) {
             sums->given_up++;
             sums->given_up_events += at->events;
             forget(waiting, at);
-        } else if (now_ms - at->time_ms > grace_ms) {
+        } else if (now->wall_ms - at->time_ms > grace_ms) {
             sums->unaccounted[at->route] += at->events;
         }
     }

@@ -14,12 +14,13 @@
 
 /* Some 150 bytes each: 5 MB. Beyond it no more receipts are read before some are ticked off. */
 #define WAITING_MAX 32768
-/* A receipt that is not accounted for in this time never will be. */
-#define WAITING_KEPT_MS INT64_C(86400000)
+/* A receipt that is watched for this time and not accounted for never will be. How old it is says
+ * nothing: it may have waited for a sink that was stopped, and the agent's clock may be behind. */
+#define WAITING_KEPT_MS UINT64_C(86400000)
 #define WAITING_LOST_MAX 64 /* ranges of lost records that are remembered */
 
-/* Where all partitions of a topic ended when a receipt was met that does not say where its events
- * are: they lie before these ends for certain. Shared by the receipts of a moment. */
+/* Where all partitions of a topic ended after a receipt was met that does not say where its events
+ * are: they lie before these ends for certain. Shared by all receipts met before. */
 struct marks {
     size_t references;
     int32_t count;
@@ -34,11 +35,13 @@ struct waiting_receipt {
     size_t route;
     int32_t control_partition; /* where in the control topic it stands */
     int64_t control_offset;
-    int32_t partition; /* where its events are, unless there are marks */
+    bool placed;
+    int32_t partition; /* where its events are, if it is placed */
     int64_t first, last;
-    struct marks *marks;
-    int64_t time_ms; /* when it was written */
-    bool lost;       /* some of its events were deleted before they were consumed */
+    struct marks *marks; /* else, when they are known */
+    int64_t time_ms;     /* when it was written, or met if that claims to be later */
+    uint64_t met_ms;     /* by a clock that nobody sets */
+    bool lost;           /* some of its events were deleted before they were consumed */
     UT_hash_handle hh;
 };
 
@@ -62,22 +65,33 @@ struct waiting_place {
     int32_t control_partition;
     int64_t control_offset;
     int64_t time_ms;
+    uint64_t met_ms;
 };
-/* `marks` are given for a receipt that is not placed; borrowed. False: no memory. */
+/* False: no memory. */
 bool waiting_add(struct waiting *waiting, const struct receipt *receipt,
-                 const struct waiting_place *place, struct marks *marks) MUST_CHECK;
+                 const struct waiting_place *place) MUST_CHECK;
+
+/* Does a receipt of the route need marks? They are given to all that do, and borrowed. */
+bool waiting_wants_marks(const struct waiting *waiting, size_t route);
+void waiting_mark(struct waiting *waiting, size_t route, struct marks *marks);
 
 void waiting_note_lost(struct waiting *waiting, const struct lost_records *lost);
+/* The partition's offsets begin anew: what was lost of the old ones says nothing of the new. */
+void waiting_note_rewound(struct waiting *waiting, size_t route, int32_t partition);
 
 struct waiting_sums {
     uint64_t *unaccounted; /* by route: events of receipts older than the grace */
     uint64_t accounted;    /* receipts ticked off now */
     uint64_t given_up, given_up_events;
 };
+struct waiting_now {
+    int64_t wall_ms;
+    uint64_t monotonic_ms;
+};
 /* Ticks off what the group has committed; `committed` is -1 where nothing is known. */
 typedef int64_t waiting_committed(const void *context, size_t route, int32_t partition);
 void waiting_tick(struct waiting *waiting, waiting_committed *committed, const void *context,
-                  int64_t now_ms, int64_t grace_ms, struct waiting_sums *sums);
+                  const struct waiting_now *now, int64_t grace_ms, struct waiting_sums *sums);
 
 /* All receipts of that partition of the control topic below the result are accounted for; `next` is
  * the one that is read next. */
