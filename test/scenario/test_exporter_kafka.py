@@ -188,10 +188,9 @@ def test_a_group_of_the_new_protocol_has_its_lag_and_says_what_cannot_be_seen(ka
         consumer.close()
 
 
-def check_marks(exporter):
+def check_marks(exporter, page):
     """Every partition of the cluster that is offline, under-replicated or under its minimum beside
     kafka-topics."""
-    page = exporter.fresh()
     for family, which in (("offline", "unavailable"), ("under_min_isr", "under-min-isr"),
                           ("under_replicated_partition", "under-replicated")):
         ours = {place for place, value in exporter.values(
@@ -233,13 +232,13 @@ def test_brokers_that_are_lost_are_told_and_nothing_jumps(stack, name, watch):
 
         page = wait_for("the loss of a broker", lambda: (page := seen()).get(
             f"{PARTITIONS}under_replicated_partition", topic=whole) == 6 and
+            page.get(f"{PARTITIONS}under_min_isr", topic=strict) == 2 and
             page.get(f"{PARTITIONS}offline", topic=lone) == 1 and
             len(exporter.values(page, f"{PARTITIONS}leader", "partition", topic=whole)) == 6 and
             len(exporter.values(page, f"{PARTITIONS}current_offset", "partition",
                                 topic=whole)) == 6 and page, 90, exporter.program.tail)
         check_topic(exporter, page, whole)
-        check_marks(exporter)
-        assert page.get(f"{PARTITIONS}under_min_isr", topic=strict) == 2
+        check_marks(exporter, page)
         assert page.get("kafka_brokers") == 2
         assert page.get(f"{PARTITIONS}at_min_isr", topic=whole) == 6
         assert page.get(f"{PARTITIONS}under_min_isr", topic=whole) == 0
