@@ -220,10 +220,47 @@ is_crowded(struct MHD_Connection *connection)
     return all != NULL && all->num_connections > HTTP_CONNECTIONS_MAX / 2;
 }
 
+static ssize_t
+read_stream(void *cls, uint64_t at, char *out, size_t max)
+{
+    struct http_stream *stream = cls;
+    (void)at; /* in their order, each once */
+    size_t size = stream->read(stream, out, max);
+    return size > 0 ? (ssize_t)size : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void
+free_stream(void *cls)
+{
+    struct http_stream *stream = cls;
+    stream->free(stream);
+}
+
+/* Takes the body and the stream. */
+static struct MHD_Response *
+make_answer(struct http_response *response)
+{
+    struct http_stream *stream = response->stream;
+    struct MHD_Response *answer =
+        stream != NULL ? MHD_create_response_from_callback(stream->size, stream->block_size,
+                                                           read_stream, stream, free_stream)
+                       : MHD_create_response_from_buffer(response->body.size, response->body.bytes,
+                                                         MHD_RESPMEM_MUST_FREE);
+    if (answer == NULL && stream != NULL)
+        stream->free(stream);
+    if (answer == NULL || stream != NULL)
+        buffer_done(&response->body);
+    return answer;
+}
+
 static enum MHD_Result
 send_response(const struct http_request *request, struct http_response *response)
 {
     struct MHD_Connection *connection = request->connection;
+    if (response->body.failed && response->stream != NULL) {
+        response->stream->free(response->stream);
+        response->stream = NULL;
+    }
     if (response->body.failed) {
         buffer_clear(&response->body);
         response->packed = false;
@@ -234,12 +271,9 @@ send_response(const struct http_request *request, struct http_response *response
     bool packed = response->packed || (response->body.size >= GZIP_SIZE_MIN &&
                                        http_takes_gzip(request) && compress_body(&response->body));
 
-    struct MHD_Response *answer = MHD_create_response_from_buffer(
-        response->body.size, response->body.bytes, MHD_RESPMEM_MUST_FREE);
-    if (answer == NULL) {
-        buffer_done(&response->body);
+    struct MHD_Response *answer = make_answer(response);
+    if (answer == NULL)
         return MHD_NO; /* closes the connection */
-    }
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(answer, MHD_HTTP_HEADER_VARY, "Accept-Encoding");

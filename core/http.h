@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/buffer.h"
 #include "core/err.h"
@@ -17,11 +18,23 @@ struct health;
 struct http;
 struct http_request;
 
+/* A body that is made while it is sent, so that it is nowhere as a whole. Embedded in what knows
+ * how; on the endpoint's thread. */
+struct http_stream {
+    uint64_t size;     /* of all of it */
+    size_t block_size; /* the room that read() needs, unless less is left */
+    /* The bytes that come next, at most `max`; how many. 0: it cannot go on, the connection is
+     * closed. */
+    size_t (*read)(struct http_stream *stream, char *out, size_t max);
+    void (*free)(struct http_stream *stream);
+};
+
 struct http_response {
-    int status;               /* 200 to begin with */
-    const char *content_type; /* a literal; "text/plain; charset=utf-8" to begin with */
-    struct buffer body;       /* limit HTTP_BODY_MAX */
-    bool packed;              /* the body is gzip already; only if http_takes_gzip() */
+    int status;                 /* 200 to begin with */
+    const char *content_type;   /* a literal; "text/plain; charset=utf-8" to begin with */
+    struct buffer body;         /* limit HTTP_BODY_MAX */
+    bool packed;                /* the body is gzip already; only if http_takes_gzip() */
+    struct http_stream *stream; /* NULL, or taken and sent instead of the body */
 };
 
 /* The value of a query parameter, decoded, "" when it has none, NULL when absent; valid in the

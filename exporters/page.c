@@ -21,6 +21,7 @@ page_init(struct page *page, size_t series_max)
     *page = (struct page){.series_max = series_max, .skipping = true};
     buffer_init(&page->samples, HTTP_BODY_MAX);
     buffer_init(&page->words, HTTP_BODY_MAX);
+    buffer_init(&page->packed, HTTP_BODY_MAX);
 }
 
 void
@@ -28,7 +29,11 @@ page_done(struct page *page)
 {
     buffer_done(&page->samples);
     buffer_done(&page->words);
+    buffer_done(&page->packed);
+    if (page->packer != NULL)
+        page->packer->free(page->packer);
     free(page->families);
+    free(page->pieces);
     *page = (struct page){0};
 }
 
@@ -37,16 +42,53 @@ page_clear(struct page *page)
 {
     buffer_clear(&page->samples);
     buffer_clear(&page->words);
-    page->family_count = 0;
+    buffer_clear(&page->packed);
+    page->family_count = page->piece_count = 0;
     page->skipping = true;
     page->failed = false;
+}
+
+/* Makes a piece of what the family has as text. When memory is short it stays text. */
+static void
+pack_text(struct page *page, struct page_family *family)
+{
+    size_t size = page->samples.size - family->start;
+    struct page_piece piece;
+    if (size == 0 || size > UINT32_MAX || page->samples.failed)
+        return;
+    if (page->piece_count == page->piece_capacity) {
+        size_t capacity = page->piece_capacity * 2 + 16;
+        struct page_piece *pieces = realloc(page->pieces, capacity * sizeof(*pieces));
+        if (pieces == NULL)
+            return;
+        page->pieces = pieces;
+        page->piece_capacity = capacity;
+    }
+    if (!page->packer->pack(page->packer, page->samples.bytes + family->start, size, &page->packed,
+                            &piece))
+        return;
+    page->pieces[page->piece_count++] = piece;
+    family->last_piece = page->piece_count;
+    page->samples.size = family->start;
+}
+
+/* Between two samples of the family. */
+static void
+pack_if_large(struct page *page, struct page_family *family)
+{
+    if (page->packer != NULL && page->samples.size - family->start >= PAGE_PIECE_SIZE)
+        pack_text(page, family);
 }
 
 void
 page_end(struct page *page)
 {
-    if (page->family_count > 0)
-        page->families[page->family_count - 1].end = page->samples.size;
+    if (page->family_count > 0) {
+        struct page_family *family = &page->families[page->family_count - 1];
+        if (family->last_piece > family->first_piece)
+            pack_text(page, family);
+        family->end = page->samples.size;
+    }
     page->failed = page->failed || page->samples.failed || page->words.failed;
 }
 
@@ -79,6 +121,8 @@ page_family(struct page *page, const char *name, enum page_type type, const char
         .help = put_word(page, help),
         .start = page->samples.size,
         .end = page->samples.size,
+        .first_piece = page->piece_count,
+        .last_piece = page->piece_count,
     };
     if (page->words.failed)
         return;
@@ -96,11 +140,11 @@ page_word(const struct page *page, size_t offset)
 void
 page_begin(struct page *page)
 {
-    page->sample_start = page->samples.size;
     page->labelled = false;
     if (page->family_count == 0)
         return;
     struct page_family *family = &page->families[page->family_count - 1];
+    pack_if_large(page, family);
     if (family->series == page->series_max) {
         family->left_out++;
         page->skipping = true;
@@ -298,6 +342,7 @@ page_line(struct page *page, const char *line, size_t size)
         return;
     }
     family->series++;
+    pack_if_large(page, family);
     buffer_append(&page->samples, line, size);
     buffer_append(&page->samples, "\n", 1);
 }
@@ -412,6 +457,7 @@ link_entries(struct entry *entries, size_t count, size_t *slots, size_t slot_cou
     }
 }
 
+/* A family that is text only. */
 static void
 put_entry(const struct entry *entries, size_t index, enum metric_page form, struct buffer *out)
 {
@@ -431,22 +477,42 @@ put_entry(const struct entry *entries, size_t index, enum metric_page form, stru
     }
 }
 
-bool
-page_is_apart(const struct page *page, const struct page *const *others, size_t count)
+static bool
+has_pieces(const struct entry *entries, size_t index)
 {
-    for (size_t i = 0; i < page->family_count; i++) {
-        const char *name = page_word(page, page->families[i].name);
-        for (size_t other = 0; other < count; other++)
-            for (size_t k = 0; others[other] != page && k < others[other]->family_count; k++)
-                if (strcmp(page_word(others[other], others[other]->families[k].name), name) == 0)
-                    return false;
+    for (size_t i = index; i != SIZE_MAX; i = entries[i].next)
+        if (entries[i].family->last_piece > entries[i].family->first_piece)
+            return true;
+    return false;
+}
+
+/* One with pieces. */
+static void
+give_entry(const struct entry *entries, size_t index, enum metric_page form,
+           struct page_taker *taker, struct buffer *out)
+{
+    const struct page_family *first = entries[index].family;
+    struct buffer head;
+    ASSERT(taker != NULL);
+    buffer_init(&head, HTTP_BODY_MAX);
+    put_head(&head, page_word(entries[index].page, first->name),
+             page_word(entries[index].page, first->help), first->type, form);
+    out->failed = out->failed || head.failed;
+    taker->text(taker, head.bytes, head.size);
+    buffer_done(&head);
+    for (size_t i = index; i != SIZE_MAX; i = entries[i].next) {
+        const struct page *page = entries[i].page;
+        const struct page_family *family = entries[i].family;
+        for (size_t piece = family->first_piece; piece < family->last_piece; piece++)
+            taker->piece(taker, page, &page->pieces[piece]);
+        if (family->end > family->start)
+            taker->text(taker, page->samples.bytes + family->start, family->end - family->start);
     }
-    return true;
 }
 
 void
 page_render(const struct page *const *pages, size_t count, enum metric_page form,
-            struct buffer *out)
+            struct page_taker *taker, struct buffer *out)
 {
     size_t entry_count = 0;
     size_t bytes = 0;
@@ -474,7 +540,10 @@ page_render(const struct page *const *pages, size_t count, enum metric_page form
                 (struct entry){.page = pages[i], .family = &pages[i]->families[family]};
     link_entries(entries, entry_count, slots, slot_count);
     for (size_t i = 0; i < entry_count; i++)
-        if (entries[i].first)
+        if (entries[i].first && has_pieces(entries, i))
+            give_entry(entries, i, form, taker, out);
+    for (size_t i = 0; i < entry_count; i++)
+        if (entries[i].first && !has_pieces(entries, i))
             put_entry(entries, i, form, out);
     free(entries);
     free(slots);

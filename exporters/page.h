@@ -4,6 +4,8 @@
  * later, and other pages may have it too: page_render() puts everything of one name in one place,
  * under the first HELP and TYPE. The memory of a page is kept for its next round.
  * A family takes `series_max` series; what is above is left out and counted. One thread at a time.
+ * With a packer (pack.h) the samples of a large family are packed while they are written, so that
+ * their text is never there as a whole.
  *
  *     page_family(page, "node_disk_io_now", PAGE_GAUGE, "The number of I/Os in progress.");
  *     page_begin(page);
@@ -24,22 +26,42 @@ enum page_type { PAGE_COUNTER, PAGE_GAUGE, PAGE_UNTYPED, PAGE_HISTOGRAM, PAGE_SU
 
 struct page_family {
     enum page_type type;
-    size_t name, help; /* offsets in `words`, where both end in '\0' */
-    size_t start, end; /* of its samples in `samples` */
+    size_t name, help;              /* offsets in `words`, where both end in '\0' */
+    size_t start, end;              /* of its samples in `samples` */
+    size_t first_piece, last_piece; /* before them in `pieces`, the last one excluded */
     size_t series;
     uint64_t left_out;
 };
+
+/* Samples of a family, packed. */
+struct page_piece {
+    size_t start, end;       /* in `packed` */
+    uint32_t text_size, crc; /* of the samples */
+};
+
+struct page_packer {
+    /* Appends a piece and PAGE_PIECE_END bytes of its own. False: memory is short. */
+    bool (*pack)(struct page_packer *packer, const char *text, size_t size, struct buffer *out,
+                 struct page_piece *piece);
+    void (*free)(struct page_packer *packer);
+};
+#define PAGE_PIECE_SIZE                                                                            \
+    (64U * 1024) /* of text: what is less is packed at the scrape, fast enough */
+#define PAGE_PIECE_END 2
 
 struct page {
     struct buffer samples;
     struct buffer words;
     struct page_family *families;
     size_t family_count, family_capacity;
+    struct page_packer *packer; /* NULL: everything stays text */
+    struct buffer packed;
+    struct page_piece *pieces;
+    size_t piece_count, piece_capacity;
     size_t series_max;
-    size_t sample_start; /* of the one being written */
-    bool labelled;       /* it has a label already */
-    bool skipping;       /* no family, or no more room in it */
-    bool failed;         /* memory is short: what is there is not whole */
+    bool labelled; /* it has a label already */
+    bool skipping; /* no family, or no more room in it */
+    bool failed;   /* memory is short: what is there is not whole */
     /* NULL, or gets "family\treason\n" of page_absent(): only `check` wants to know. */
     struct buffer *absences;
 };
@@ -79,12 +101,16 @@ size_t page_utf8_size(const char *text, size_t size);
 
 const char *page_word(const struct page *page, size_t offset); /* name or help of a family */
 
-/* Whether no family of `page` is in one of the others, so that it may stand beside them by
- * itself. */
-bool page_is_apart(const struct page *page, const struct page *const *others, size_t count);
+/* Who takes the families that have pieces: text and pieces in their order. */
+struct page_taker {
+    void (*text)(struct page_taker *taker, const char *text, size_t size);
+    void (*piece)(struct page_taker *taker, const struct page *page,
+                  const struct page_piece *piece);
+};
 
-/* Appends all families of these pages, without the "# EOF" of OpenMetrics. */
+/* Appends all families of these pages, without the "# EOF" of OpenMetrics; before them, those with
+ * pieces go to `taker`, which may be NULL when there are none. */
 void page_render(const struct page *const *pages, size_t count, enum metric_page form,
-                 struct buffer *out);
+                 struct page_taker *taker, struct buffer *out);
 
 #endif

@@ -13,9 +13,9 @@
 
 struct page;
 
-#define PAGE_WIRE_PARTS 3
+#define PAGE_WIRE_PARTS 5
 struct page_wire {
-    uint64_t sizes[PAGE_WIRE_PARTS]; /* of families, words, samples */
+    uint64_t sizes[PAGE_WIRE_PARTS]; /* of families, pieces, words, samples, packed */
     bool failed;                     /* memory was short: the page is not whole */
 };
 struct page_wire_part {

@@ -12,6 +12,7 @@
 #include "core/clock.h"
 #include "core/options.h"
 #include "exporters/options.h"
+#include "exporters/pack.h"
 #include "exporters/page.h"
 #include "exporters/process.h"
 #include "exporters/process_talk.h"
@@ -70,6 +71,7 @@ serve(const struct remote_class *class, const struct talk_greeting *greeting, st
     struct page page;
     void *self = NULL;
     page_init(&page, (size_t)greeting->series_max);
+    pack_page(&page);
     bool fine = read_config(&loaded, greeting, err) &&
                 class->open(&self, options_root(loaded), (size_t)greeting->index, &about, err);
     while (fine && serve_round(class, self, &page))

@@ -21,10 +21,9 @@
 #include "exporters/pack.h"
 #include "exporters/page.h"
 
-#define PACK_SIZE_MIN (64U * 1024) /* below, packing at the scrape costs less than 1 ms */
-#define STALE_ROUNDS 3             /* intervals that a page is served without a newer one */
-#define END_WAIT_S 5               /* for a round under way, when the program stops */
-#define TARGETS_MAX 1000U          /* threads */
+#define STALE_ROUNDS 3    /* intervals that a page is served without a newer one */
+#define END_WAIT_S 5      /* for a round under way, when the program stops */
+#define TARGETS_MAX 1000U /* threads */
 
 struct target {
     struct remote_lane *owner;
@@ -35,17 +34,14 @@ struct target {
     void *self;
     struct process *process; /* the thread's; NULL: rounds run on the thread */
     struct page work;        /* the thread's */
-    struct pack work_pack;
-    struct err failure; /* the thread's */
+    struct err failure;      /* the thread's */
     pthread_t thread;
     bool started;
     bool locked; /* by remote_lane_lock(), whose thread alone looks at it */
 
     pthread_mutex_t lock; /* guards what follows */
     struct page shown;
-    bool has_page;    /* of some round */
-    struct pack pack; /* of it, if it is large and somebody wants gzip */
-    enum metric_page form;
+    bool has_page; /* of some round */
     char error[ERR_TEXT_MAX];
     bool success;
     uint64_t refreshes, failures;
@@ -60,7 +56,6 @@ struct remote_lane {
     struct left_out *left_out;
     struct health *health;
     atomic_bool stop;
-    atomic_int form;      /* in which pages are packed; -1: nobody asked for gzip */
     pthread_mutex_t lock; /* for the condition alone */
     pthread_cond_t wake;  /* the end */
 };
@@ -81,8 +76,8 @@ open_targets(struct remote_lane *remotes, const struct exporter_options *options
             (void)pthread_mutex_init(&target->lock, NULL);
             page_init(&target->work, series_max);
             page_init(&target->shown, series_max);
-            pack_init(&target->work_pack);
-            pack_init(&target->pack);
+            pack_page(&target->work);
+            pack_page(&target->shown);
             if (!target->class->open(&target->self, options, i, &target->about, err))
                 return false;
             ASSERT(target->about.interval_ms > 0);
@@ -101,7 +96,6 @@ remote_lane_new(struct remote_lane **out, const struct exporter_options *options
     *out = remotes;
     remotes->left_out = left_out;
     remotes->health = health;
-    atomic_init(&remotes->form, -1);
     (void)pthread_mutex_init(&remotes->lock, NULL);
     pthread_condattr_t attributes;
     (void)pthread_condattr_init(&attributes);
@@ -120,22 +114,6 @@ remote_lane_new(struct remote_lane **out, const struct exporter_options *options
     return open_targets(remotes, options, series_max, err);
 }
 
-/* A large page is packed here, once, and not at each scrape. */
-static void
-pack_work(struct target *target, int form)
-{
-    const struct page *page = &target->work;
-    struct buffer text;
-    pack_clear(&target->work_pack);
-    if (form < 0 || page->samples.size < PACK_SIZE_MIN)
-        return;
-    buffer_init(&text, HTTP_BODY_MAX);
-    page_render(&page, 1, (enum metric_page)form, &text);
-    if (!text.failed)
-        pack_text(&target->work_pack, text.bytes, text.size);
-    buffer_done(&text);
-}
-
 /* False: no page came; the one of before is served on. */
 static bool
 collect(struct target *target, const struct remote_call *call, bool *fine)
@@ -152,16 +130,12 @@ collect(struct target *target, const struct remote_call *call, bool *fine)
 
 /* The lock is held. */
 static void
-show_work(struct target *target, int form)
+show_work(struct target *target)
 {
     struct page page = target->shown;
     target->shown = target->work;
     target->work = page;
     target->work.absences = target->shown.absences;
-    struct pack pack = target->pack;
-    target->pack = target->work_pack;
-    target->work_pack = pack;
-    target->form = form == METRIC_PAGE_OPENMETRICS ? METRIC_PAGE_OPENMETRICS : METRIC_PAGE_TEXT;
     target->has_page = true;
     target->finished_ms = clock_monotonic_ms();
 }
@@ -182,8 +156,6 @@ refresh(struct target *target)
     if (fine && target->work.failed)
         fine = err_set(&target->failure, ERR_RETRY, 0, "the page has more than memory allows");
     left_out_note(remotes->left_out, &target->work);
-    int form = atomic_load(&remotes->form);
-    pack_work(target, form);
     struct process_state process_state = {0};
     if (target->process != NULL)
         process_look(target->process, &process_state);
@@ -191,7 +163,7 @@ refresh(struct target *target)
 
     (void)pthread_mutex_lock(&target->lock);
     if (came)
-        show_work(target, form);
+        show_work(target);
     target->success = fine;
     target->refreshes++;
     target->failures += !fine;
@@ -285,8 +257,6 @@ remote_lane_free(struct remote_lane *remotes)
         target->class->close(target->self);
         page_done(&target->work);
         page_done(&target->shown);
-        pack_done(&target->work_pack);
-        pack_done(&target->pack);
         (void)pthread_mutex_destroy(&target->lock);
     }
     free(remotes->targets);
@@ -355,7 +325,7 @@ remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state
 }
 
 size_t
-remote_lane_lock(struct remote_lane *remotes, const bool *wanted, struct remote_shown *shown,
+remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const struct page **pages,
                  size_t max)
 {
     size_t count = 0;
@@ -367,11 +337,7 @@ remote_lane_lock(struct remote_lane *remotes, const bool *wanted, struct remote_
         target->locked = true;
         if (!target->has_page || is_stale(target, clock_monotonic_ms()))
             continue;
-        shown[count++] = (struct remote_shown){
-            .page = &target->shown,
-            .pack = target->pack.size > 0 ? &target->pack : NULL,
-            .form = target->form,
-        };
+        pages[count++] = &target->shown;
     }
     return count;
 }
@@ -386,12 +352,6 @@ remote_lane_unlock(struct remote_lane *remotes)
         target->locked = false;
         (void)pthread_mutex_unlock(&target->lock);
     }
-}
-
-void
-remote_lane_pack(struct remote_lane *remotes, enum metric_page form)
-{
-    atomic_store(&remotes->form, (int)form);
 }
 
 void

@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include "core/err.h"
-#include "core/metrics.h"
 #include "exporters/process.h"
 #include "exporters/remote.h"
 
@@ -19,7 +18,6 @@ struct exporter_options;
 struct health;
 struct left_out;
 struct options;
-struct pack;
 struct page;
 struct remote_lane;
 
@@ -56,21 +54,11 @@ size_t remote_lane_count(const struct remote_lane *remotes);
 void remote_lane_state(struct remote_lane *remotes, size_t index, struct remote_state *out);
 size_t remote_lane_class(const struct remote_lane *remotes, size_t index); /* in remote_classes */
 
-/* A target's page, and the same as gzip in the form that was last asked for, or NULL. */
-struct remote_shown {
-    const struct page *page;
-    const struct pack *pack;
-    enum metric_page form; /* of the pack */
-};
-
 /* Locks the pages of the targets whose class is `wanted` (NULL: all), at most `max`; then
  * remote_lane_unlock(). */
-size_t remote_lane_lock(struct remote_lane *remotes, const bool *wanted, struct remote_shown *shown,
+size_t remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const struct page **pages,
                         size_t max);
 void remote_lane_unlock(struct remote_lane *remotes);
-
-/* From now on, large pages are packed in this form when they are made. */
-void remote_lane_pack(struct remote_lane *remotes, enum metric_page form);
 
 /* For `check --connect`: one round of every target, on this thread and in this process, not started
  * ones; absences as for page_absent(). */

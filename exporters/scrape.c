@@ -15,19 +15,15 @@
 #include "exporters/page.h"
 #include "exporters/remote_lane.h"
 
-#define NAMES_MAX 64 /* collectors in a query */
-#define TEXT_KEPT_MAX (1024U * 1024)
+#define NAMES_MAX 64          /* collectors in a query */
 #define OWN_SERIES_MAX 100000 /* of the frame: some per collector and target */
 
 struct scrape {
     struct scrape_parts parts;
     const struct page **pages; /* room for one of each collector and target, and the frame's */
     size_t page_max;
-    struct remote_shown *shown;   /* of the targets */
-    const struct pack **parts_of; /* of an answer */
-    bool *kept;                   /* which of `shown` are not parts */
     struct page own;
-    struct buffer text; /* what is packed at the scrape */
+    struct buffer text; /* of an answer: all but the large families */
     bool *host_wanted;
     bool *remote_wanted;
 };
@@ -44,13 +40,10 @@ scrape_new(struct scrape **out, const struct scrape_parts *parts, struct err *er
     scrape->pages = calloc(scrape->page_max, sizeof(const struct page *));
     scrape->host_wanted = calloc(host_class_count, sizeof(bool));
     scrape->remote_wanted = calloc(remote_class_count, sizeof(bool));
-    scrape->shown = calloc(scrape->page_max, sizeof(*scrape->shown));
-    scrape->parts_of = calloc(scrape->page_max, sizeof(const struct pack *));
-    scrape->kept = calloc(scrape->page_max, sizeof(bool));
     page_init(&scrape->own, OWN_SERIES_MAX);
     buffer_init(&scrape->text, HTTP_BODY_MAX);
-    return (scrape->pages != NULL && scrape->host_wanted != NULL && scrape->remote_wanted != NULL &&
-            scrape->shown != NULL && scrape->parts_of != NULL && scrape->kept != NULL) ||
+    return (scrape->pages != NULL && scrape->host_wanted != NULL &&
+            scrape->remote_wanted != NULL) ||
            err_set(err, ERR_STOP, 0, "cannot make the metrics page: out of memory");
 }
 
@@ -60,9 +53,6 @@ scrape_free(struct scrape *scrape)
     if (scrape == NULL)
         return;
     free(scrape->pages);
-    free(scrape->shown);
-    free(scrape->parts_of);
-    free(scrape->kept);
     buffer_done(&scrape->text);
     free(scrape->host_wanted);
     free(scrape->remote_wanted);
@@ -205,53 +195,34 @@ put_remotes(struct scrape *scrape)
     }
 }
 
-/* The packed parts of the answer; what has none, or shares families with others, stays in `pages`.
- * Returns how many parts there are; `*count` becomes the number of pages left. */
-static size_t
-take_packs(struct scrape *scrape, size_t *count, size_t shown_count, enum metric_page form)
+static void
+answer_packed(struct scrape *scrape, size_t count, enum metric_page form,
+              struct http_response *response)
 {
-    size_t parts = 0;
-    size_t kept = *count - shown_count;
-    for (size_t i = 0; i < shown_count; i++) {
-        const struct remote_shown *shown = &scrape->shown[i];
-        bool apart = shown->pack != NULL && shown->form == form &&
-                     page_is_apart(shown->page, scrape->pages, *count);
-        if (apart)
-            scrape->parts_of[parts++] = shown->pack;
-        else
-            scrape->kept[i] = true;
-    }
-    for (size_t i = 0; i < shown_count; i++)
-        if (scrape->kept[i]) {
-            scrape->pages[kept++] = scrape->shown[i].page;
-            scrape->kept[i] = false;
-        }
-    *count = kept;
-    return parts;
+    struct buffer *rest = &scrape->text;
+    struct pack_gzip packed;
+    pack_gzip_begin(&packed, &response->body);
+    page_render(scrape->pages, count, form, &packed.taker, rest);
+    metrics_render(scrape->parts.metrics, form, rest);
+    pack_gzip_end(&packed, rest->bytes, rest->size);
+    response->packed = true;
+    response->body.failed = response->body.failed || rest->failed;
 }
 
-/* Renders the pages, packed when the client takes it, with the process' own families at the end. */
 static void
-answer(struct scrape *scrape, size_t count, size_t shown_count, bool gzip, enum metric_page form,
-       struct http_response *response)
+answer_plain(struct scrape *scrape, size_t count, enum metric_page form,
+             struct http_response *response)
 {
-    size_t parts = gzip ? take_packs(scrape, &count, shown_count, form) : 0;
-    struct buffer *rest = gzip ? &scrape->text : &response->body;
-    buffer_clear(rest);
-    page_render(scrape->pages, count, form, rest);
-    metrics_render(scrape->parts.metrics, form, rest);
-    if (!gzip)
-        return;
-    if (rest->failed ||
-        !pack_join(scrape->parts_of, parts, rest->bytes, rest->size, &response->body)) {
+    struct buffer *rest = &scrape->text;
+    struct pack_plain *plain;
+    if (!pack_plain_new(&plain)) {
         response->body.failed = true; /* says that memory is short */
         return;
     }
-    response->packed = true;
-    if (rest->capacity > TEXT_KEPT_MAX) { /* a large page that was not packed yet */
-        buffer_done(rest);
-        buffer_init(rest, HTTP_BODY_MAX);
-    }
+    page_render(scrape->pages, count, form, pack_plain_taker(plain), rest);
+    metrics_render(scrape->parts.metrics, form, rest);
+    response->stream = pack_plain_end(plain, rest->bytes, rest->size);
+    response->body.failed = response->stream == NULL || rest->failed;
 }
 
 void
@@ -261,11 +232,8 @@ scrape_serve(void *context, const struct http_request *request, struct http_resp
     if (!choose(scrape, request, response))
         return;
     enum metric_page form = http_metrics_form(request, &response->content_type);
-    bool gzip = http_takes_gzip(request);
     size_t count = 0;
     page_clear(&scrape->own);
-    if (gzip)
-        remote_lane_pack(scrape->parts.remotes, form);
     if (scrape->parts.host != NULL) {
         host_lane_scrape(scrape->parts.host, scrape->host_wanted, host_serve_deadline_ms(request));
         count = host_lane_pages(scrape->parts.host, scrape->pages, host_class_count);
@@ -275,10 +243,12 @@ scrape_serve(void *context, const struct http_request *request, struct http_resp
     left_out_put(scrape->parts.left_out, &scrape->own);
     page_end(&scrape->own);
     scrape->pages[count++] = &scrape->own;
-    size_t shown = remote_lane_lock(scrape->parts.remotes, scrape->remote_wanted, scrape->shown,
-                                    scrape->page_max - count);
-    for (size_t i = 0; i < shown; i++)
-        scrape->pages[count++] = scrape->shown[i].page;
-    answer(scrape, count, shown, gzip, form, response);
+    count += remote_lane_lock(scrape->parts.remotes, scrape->remote_wanted, scrape->pages + count,
+                              scrape->page_max - count);
+    buffer_clear(&scrape->text);
+    if (http_takes_gzip(request))
+        answer_packed(scrape, count, form, response);
+    else
+        answer_plain(scrape, count, form, response);
     remote_lane_unlock(scrape->parts.remotes);
 }

@@ -67,11 +67,11 @@ check_host(struct host_lane *lane, struct buffer *absences, size_t *problems)
 static void
 check_remotes(struct remote_lane *remotes, struct buffer *absences, size_t *problems)
 {
-    static struct remote_shown shown[PAGES_MAX];
+    static const struct page *shown[PAGES_MAX];
     remote_lane_round(remotes, absences);
     size_t count = remote_lane_lock(remotes, NULL, shown, PAGES_MAX);
     for (size_t i = 0; i < count; i++)
-        print_families(shown[i].page);
+        print_families(shown[i]);
     remote_lane_unlock(remotes);
     for (size_t i = 0; i < remote_lane_count(remotes); i++) {
         struct remote_state state;

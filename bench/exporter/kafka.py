@@ -6,8 +6,10 @@ usage: bench/exporter/kafka.py [--bin DIR] [--rounds N] [--topics N] [--groups N
 The cluster is franz-go's kfake in one process (bench/exporter/kfake, built with the Go on PATH from
 Go's module proxy): topics of 100 partitions each, groups that have committed. Beside it run
 kafka_exporter and kminion where they are on PATH; they read the cluster at each scrape, the
-exporter in the background. Prints CPU of a round or scrape (user and system, of all threads), how
-long it takes, the page's size and time, and memory.
+exporter in the background, in a process of its own. Prints CPU of a round or scrape (user and
+system, of all threads and processes), how long it takes, the page's size and time, and the largest
+memory: resident of each process, and of both together what is theirs (PSS: what processes share
+counts in parts), looked at 50 times a second.
 """
 import argparse
 import http.client
@@ -17,6 +19,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 from host import ROOT, cpu_seconds, free_port, memory
@@ -30,6 +33,13 @@ def fetch(port, gzip):
     body = connection.getresponse().read()
     connection.close()
     return time.monotonic() - began, body
+
+
+def measured(pid, port, gzip):
+    """(seconds, seconds of CPU of the process that serves, bytes)"""
+    cpu = cpu_seconds(pid)
+    seconds, body = fetch(port, gzip)
+    return seconds, cpu_seconds(pid) - cpu, body
 
 
 def wait(port):
@@ -46,6 +56,34 @@ def value(body, name):
                 if line.startswith(name.encode()))
 
 
+def processes(pid):
+    """The process and its children."""
+    found = [pid]
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+class PeakMemory(threading.Thread):
+    """The largest PSS of a process and its children, in MiB."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak = pid, 0.0
+        self.over = threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.02):
+            kib = 0
+            try:
+                for pid in processes(self.pid):
+                    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+                    kib += int(text.split("\nPss:", 1)[1].split()[0])
+            except (OSError, IndexError):
+                continue        # it begins or ends
+            self.peak = max(self.peak, kib / 1024)
+
+
 def ours(options, servers, folder):
     port = free_port()
     config = pathlib.Path(folder) / "exporter.yaml"
@@ -55,23 +93,31 @@ def ours(options, servers, folder):
         "http": {"listen": f"127.0.0.1:{port}"}}))
     process = subprocess.Popen([options.bin / "tailrace-exporter", "run", "-c", config],
                                stderr=subprocess.DEVNULL)
+    memory_of_all = PeakMemory(process.pid)
+    memory_of_all.start()
     wait(port)
     refreshes = "tailrace_exporter_target_refreshes_total"
     seen = []
     while not seen or value(seen[-1], refreshes) < 2:   # the first round looks up the past, too
         time.sleep(0.2)
         seen.append(fetch(port, False)[1])
-    first, cpu = value(seen[-1], refreshes), cpu_seconds(process.pid)
+    first = value(seen[-1], refreshes)
+    cpu = sum(cpu_seconds(pid) for pid in processes(process.pid))
     time.sleep(2 * options.rounds)
-    cpu = cpu_seconds(process.pid) - cpu
-    plain, body = min(fetch(port, False) for _ in range(5))
-    packed = min(fetch(port, True) for _ in range(5))
+    cpu = sum(cpu_seconds(pid) for pid in processes(process.pid)) - cpu
+    plain, plain_cpu, body = min(measured(process.pid, port, False) for _ in range(9))
+    packed, packed_cpu, packed_body = min(measured(process.pid, port, True) for _ in range(9))
     rounds = value(body, refreshes) - first
+    resident = [f"{memory(pid, 'VmHWM'):.0f}" for pid in processes(process.pid)]
+    memory_of_all.over.set()
+    memory_of_all.join()
     print(f"| tailrace-exporter | {cpu / rounds * 1000:.0f} ms | "
           f"{value(body, 'tailrace_exporter_target_duration_seconds') * 1000:.0f} ms | "
-          f"{len(body) / 1e6:.1f} MB in {plain * 1000:.0f} ms, gzip "
-          f"{len(packed[1]) / 1e6:.1f} MB in {packed[0] * 1000:.0f} ms | "
-          f"{memory(process.pid, 'VmHWM'):.0f} MiB |")
+          f"{len(body) / 1e6:.1f} MB in {plain * 1000:.0f} ms "
+          f"({plain_cpu * 1000:.1f} of CPU), gzip "
+          f"{len(packed_body) / 1e6:.1f} MB in {packed * 1000:.0f} ms "
+          f"({packed_cpu * 1000:.1f}) | "
+          f"{' + '.join(resident)} MiB, {memory_of_all.peak:.0f} MiB PSS |")
     process.terminate()
     process.wait()
 

@@ -74,6 +74,6 @@ host_serve_metrics(void *context, const struct http_request *request,
     host_lane_put(serve->lane, &serve->own);
     page_end(&serve->own);
     serve->pages[count++] = &serve->own;
-    page_render(serve->pages, count, form, &response->body);
+    page_render(serve->pages, count, form, NULL, &response->body);
     metrics_render(serve->metrics, form, &response->body);
 }

@@ -43,7 +43,7 @@ check_page(const struct brokers *brokers)
     const struct page *pages[] = {&page};
     struct buffer out;
     buffer_init(&out, 1U << 24);
-    page_render(pages, 1, METRIC_PAGE_TEXT, &out);
+    page_render(pages, 1, METRIC_PAGE_TEXT, NULL, &out);
     ASSERT(out.size == 0 || out.bytes[out.size - 1] == '\n');
     buffer_done(&out);
     page_done(&page);

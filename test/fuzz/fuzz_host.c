@@ -147,7 +147,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)parsers[which]((struct scan){text, size - 1}, &page, &err);
     page_end(&page);
     ASSERT(page.samples.size == 0 || page.samples.bytes[page.samples.size - 1] == '\n');
-    page_render(pages, 1, METRIC_PAGE_OPENMETRICS, &out);
+    page_render(pages, 1, METRIC_PAGE_OPENMETRICS, NULL, &out);
     ASSERT(out.size == 0 || out.bytes[out.size - 1] == '\n');
     page_done(&page);
     buffer_done(&out);

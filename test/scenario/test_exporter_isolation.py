@@ -4,6 +4,7 @@
 import gzip
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from embedded import EmbeddedBroker
 from programs import Exporter, Metrics, get
 from wait import wait_for
 
@@ -181,6 +183,33 @@ def test_no_process_is_left_behind(exporter, how):
             os.kill(pid, signal.SIGSTOP)
         exporter.kill()
     wait_for(f"the end of {pid}", lambda: state(pid) in ("", "Z"), 10, lambda: state(pid))
+
+
+def test_a_large_page_is_the_same_for_who_takes_gzip_and_who_does_not(folder):
+    """It is packed in the other process, and unpacked while it is sent; two forms of one page."""
+    with EmbeddedBroker(*(f"large-{number}:500" for number in range(7))) as broker:
+        program = Exporter(folder / "exporter", {"host": {"enabled": False}, "kafka": {
+            "bootstrap_servers": broker.servers, "interval": "1h", "timeout": "30s"}})
+        program.start()
+        try:
+            wait_for("the round", lambda: program.scrape().get(ROUNDS) == 1, 60, program.tail)
+            pages = []
+            for form in ("text/plain", "application/openmetrics-text"):
+                for packed in ("identity", "gzip"):
+                    _, headers, body = get(program.port, "/metrics", {
+                        "Accept": form, "Accept-Encoding": packed}, 20)
+                    assert form in headers["content-type"]
+                    body = gzip.decompress(body) if packed == "gzip" else body
+                    pages.append([line for line in body.decode().splitlines()
+                                  if re.match(r"(# (HELP|TYPE) )?kafka_", line)])
+        finally:
+            program.end()
+    name = "kafka_topic_partition_current_offset"
+    assert pages[0] == pages[1] and pages[2] == pages[3]
+    assert sum(line.startswith(name + "{") for line in pages[0]) == 3500
+    assert pages[0].count(f"# TYPE {name} gauge") == 1
+    assert [line for line in pages[0] if line[0] != "#"] == \
+        [line for line in pages[2] if line[0] != "#"]
 
 
 def test_its_costs_are_the_targets(exporter):

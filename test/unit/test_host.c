@@ -49,7 +49,7 @@ render(const char *yaml, struct buffer *out, struct buffer *absences)
     host_lane_scrape(lane, NULL, clock_monotonic_ms() + 60000);
     size_t count = host_lane_pages(lane, pages, 64);
     assert_true(count > 0);
-    page_render(pages, count, METRIC_PAGE_TEXT, out);
+    page_render(pages, count, METRIC_PAGE_TEXT, NULL, out);
     assert_false(out->failed);
     assert_true(host_lane_free(lane));
     options_free(loaded);

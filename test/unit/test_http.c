@@ -61,9 +61,50 @@ endless_page(void *context, const struct http_request *request, struct http_resp
                     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd");
 }
 
+/* A body of three million letters, made in blocks; it breaks at `breaks_at`. */
+#define STREAM_SIZE 3000000U
+struct letters {
+    struct http_stream stream;
+    size_t at, breaks_at;
+};
+static atomic_uint streams_made;
+static atomic_uint streams_freed;
+
+static size_t
+read_letters(struct http_stream *stream, char *out, size_t max)
+{
+    struct letters *letters = (struct letters *)(void *)stream;
+    size_t size = 0;
+    while (size < max && letters->at < letters->breaks_at)
+        out[size++] = (char)('a' + letters->at++ % 23);
+    return size;
+}
+
+static void
+free_letters(struct http_stream *stream)
+{
+    streams_freed++;
+    free(stream);
+}
+
+static void
+stream_page(void *context, const struct http_request *request, struct http_response *response)
+{
+    struct letters *letters = calloc(1, sizeof(*letters));
+    (void)context;
+    ASSERT(letters != NULL);
+    letters->stream = (struct http_stream){STREAM_SIZE, 50000, read_letters, free_letters};
+    letters->breaks_at = http_query(request, "break") != NULL ? STREAM_SIZE / 2 : STREAM_SIZE;
+    response->stream = &letters->stream;
+    response->body.failed = http_query(request, "fail") != NULL;
+    streams_made++;
+}
+
 static char hello[] = "hello";
-static const struct http_page pages[] = {
-    {"/echo", echo_page, hello}, {"/large", large_page, NULL}, {"/endless", endless_page, NULL}};
+static const struct http_page pages[] = {{"/echo", echo_page, hello},
+                                         {"/large", large_page, NULL},
+                                         {"/endless", endless_page, NULL},
+                                         {"/stream", stream_page, NULL}};
 
 static int
 set_up(void **state)
@@ -314,6 +355,38 @@ an_answer_above_the_limit_is_an_error(void **state)
 }
 
 static void
+a_body_that_is_made_while_it_is_sent_comes_whole_or_not_at_its_length(void **state)
+{
+    struct buffer out;
+    buffer_init(&out, ANSWER_MAX);
+    for (int i = 0; i < 2; i++) {
+        const char *body = request(*state, "GET /stream", "Accept-Encoding: gzip\r\n", &out);
+        assert_non_null(strstr(out.bytes, "Content-Length: 3000000\r\n"));
+        assert_int_equal(out.size - (size_t)(body - out.bytes), STREAM_SIZE);
+        for (size_t at = 0; at < STREAM_SIZE; at++)
+            if (body[at] != (char)('a' + at % 23))
+                fail_msg("byte %zu is wrong", at);
+    }
+    const char *body = request(*state, "GET /stream?break", "", &out);
+    assert_non_null(strstr(out.bytes, "Content-Length: 3000000\r\n"));
+    assert_true(out.size - (size_t)(body - out.bytes) <= STREAM_SIZE / 2);
+    body = request(*state, "HEAD /stream", "", &out);
+    assert_int_equal(out.size, body - out.bytes);
+    assert_string_equal(request(*state, "GET /stream?fail", "", &out),
+                        "the answer is too large, or memory is short\n");
+    assert_true(has_status(&out, 500));
+    int fd = dial(*state); /* one that goes away in the middle */
+    send_text(fd, "GET /stream HTTP/1.1\r\nHost: t\r\n\r\n");
+    (void)close(fd);
+    struct fixture *fixture = *state;
+    http_free(fixture->http);
+    fixture->http = NULL;
+    assert_true(streams_made >= 5);
+    assert_int_equal(streams_made, streams_freed);
+    buffer_done(&out);
+}
+
+static void
 slow_clients_do_not_hold_up_others(void **state)
 {
     struct buffer out;
@@ -449,6 +522,9 @@ main(void)
         cmocka_unit_test_setup_teardown(large_answers_are_compressed_for_those_who_want_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_answer_above_the_limit_is_an_error, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_body_that_is_made_while_it_is_sent_comes_whole_or_not_at_its_length, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(slow_clients_do_not_hold_up_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_addresses_are_refused_with_a_sentence, set_up,
                                         tear_down),

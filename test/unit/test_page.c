@@ -118,7 +118,7 @@ pages_become_one_with_each_family_in_one_place(void **state)
     page_sample(&right, 5, NULL);
     page_end(&left);
     page_end(&right);
-    page_render(pages, 2, METRIC_PAGE_TEXT, &out);
+    page_render(pages, 2, METRIC_PAGE_TEXT, NULL, &out);
     assert_string_equal(buffer_string(&out),
                         "# HELP x_total Line one\\nand \\\\ \"two\".\n# TYPE x_total counter\n"
                         "x_total 1\nx_total{target=\"b\"} 3\n"
@@ -126,7 +126,7 @@ pages_become_one_with_each_family_in_one_place(void **state)
                         "# HELP u U.\n# TYPE u untyped\nu 4\n"
                         "# HELP intr No _total.\n# TYPE intr counter\nintr 5\n");
     buffer_clear(&out);
-    page_render(pages, 2, METRIC_PAGE_OPENMETRICS, &out);
+    page_render(pages, 2, METRIC_PAGE_OPENMETRICS, NULL, &out);
     assert_string_equal(buffer_string(&out),
                         "# HELP x Line one\\nand \\\\ \\\"two\\\".\n# TYPE x counter\n"
                         "x_total 1\nx_total{target=\"b\"} 3\n"

@@ -13,6 +13,7 @@
 
 #include "core/clock.h"
 #include "exporters/options.h"
+#include "exporters/pack.h"
 #include "exporters/page.h"
 #include "exporters/page_wire.h"
 #include "exporters/remote.h"
@@ -144,7 +145,7 @@ assert_page(struct test *test, unsigned rounds)
                    "fake_rounds{topics=\"a$\"} %u\n",
                    rounds);
     buffer_init(&text, 1 << 20);
-    page_render(pages, 1, METRIC_PAGE_TEXT, &text);
+    page_render(pages, 1, METRIC_PAGE_TEXT, NULL, &text);
     if (strncmp(buffer_string(&text), wanted, strlen(wanted)) != 0)
         fail_msg("%s is not %s", buffer_string(&text), wanted);
     assert_non_null(strstr(buffer_string(&text), "\nfake_has_time 1\n"));
@@ -216,7 +217,7 @@ nothing_but_its_own_descriptors_is_open_in_it(void **state)
     assert_round(&test, 1);
     buffer_init(&text, 1 << 20);
     const struct page *pages[] = {&test.page};
-    page_render(pages, 1, METRIC_PAGE_TEXT, &text);
+    page_render(pages, 1, METRIC_PAGE_TEXT, NULL, &text);
     assert_non_null(strstr(buffer_string(&text), "\nfake_descriptors 3\n"));
     buffer_done(&text);
     end(&test);
@@ -353,8 +354,18 @@ carry(const struct page *from, struct page *to, struct page_wire *wire)
     assert_true(page_wire_room(to, wire, in));
     for (size_t i = 0; i < PAGE_WIRE_PARTS; i++) {
         assert_int_equal(in[i].size, out[i].size);
-        memcpy(in[i].bytes, out[i].bytes, out[i].size);
+        if (out[i].size > 0)
+            memcpy(in[i].bytes, out[i].bytes, out[i].size);
     }
+}
+
+/* A label that fills a quarter of a piece. */
+static const char *
+long_text(void)
+{
+    static char text[PAGE_PIECE_SIZE / 4];
+    memset(text, 'x', sizeof(text) - 1);
+    return text;
 }
 
 static void
@@ -367,14 +378,19 @@ page_that_points_outside_of_itself_is_refused(void **state)
     struct page_wire_part parts[PAGE_WIRE_PARTS];
     page_init(&from, 10);
     page_init(&to, 10);
+    pack_page(&from);
     page_gauge(&from, "one", "", 1);
-    page_gauge(&from, "two", "", 2);
+    page_family(&from, "two", PAGE_GAUGE, "");
+    for (size_t i = 0; i < 10; i++)
+        page_sample(&from, 1, "long", long_text(), NULL);
     page_end(&from);
+    assert_true(from.piece_count > 1);
     carry(&from, &to, &wire);
     assert_true(page_wire_accept(&to));
-    for (int damage = 0; damage < 6; damage++) {
+    for (int damage = 0; damage < 10; damage++) {
         carry(&from, &to, &wire);
         struct page_family *family = &to.families[1];
+        struct page_piece *piece = &to.pieces[to.piece_count - 1];
         if (damage == 0)
             family->name = to.words.size;
         else if (damage == 1)
@@ -385,6 +401,14 @@ page_that_points_outside_of_itself_is_refused(void **state)
             family->end = to.samples.size + 1;
         else if (damage == 4)
             family->type = (enum page_type)77;
+        else if (damage == 5)
+            family->last_piece = to.piece_count + 1;
+        else if (damage == 6)
+            family->first_piece = family->last_piece + 1;
+        else if (damage == 7)
+            piece->end++;
+        else if (damage == 8)
+            piece->start = piece->end + 1;
         else
             to.words.bytes[to.words.size - 1] = 'x';
         assert_false(page_wire_accept(&to));
