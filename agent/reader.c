@@ -273,7 +273,7 @@ fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct b
                 break;
             }
             batch->records++;
-            batch->lines += event.taken > event.size || !event.part;
+            batch->lines += event.taken > event.size;
             batch->parts += event.part;
         } else if (result == CUT_EMPTY) {
             if (!mid_line) {
@@ -281,7 +281,7 @@ fill_batch(struct agent *agent, struct file *file, struct chunk *chunk, struct b
                 agent->skipped_total++;
                 batch->empty++;
             } else {
-                batch->lines++; /* the end of one that came in parts */
+                batch->lines++; /* the end of one that came in parts, or was cut before it */
             }
         } else {
             break;

@@ -32,7 +32,8 @@ struct journal_fields;
 struct receipt {
     uint64_t from, to; /* bytes of the life */
     uint64_t events;
-    uint64_t lines; /* ends of lines in them; a long line's parts are several events */
+    uint64_t lines; /* newlines, but for empty lines; a long line's parts are several events, and a
+                     * file's last line may be an event before its newline is there */
     uint64_t parts; /* events that are no whole line */
     uint64_t empty; /* lines that were skipped because they are empty */
     uint64_t zeros; /* bytes that were skipped because no line begins with them */

@@ -64,7 +64,7 @@ print_life(struct buffer *out, const struct life *life, const struct verdict *ve
     print_number(out, verdict->parts, "parts of long lines");
     buffer_format(out, ", %" PRIu64 " events:", verdict->promised);
     bool all = verdict_is_fine(verdict) && verdict->waiting == 0 && verdict->letters == 0 &&
-               verdict->newer == 0;
+               verdict->newer == 0 && verdict->again == 0;
     if (all)
         buffer_text(out, " all indexed");
     else
@@ -76,6 +76,7 @@ print_life(struct buffer *out, const struct life *life, const struct verdict *ve
     print_number(out, verdict->lost, "NOT IN KAFKA, though it acknowledged them");
     print_number(out, verdict->deleted, "deleted by Kafka's retention: cannot be told");
     print_number(out, verdict->newer, "of these without a receipt yet");
+    print_number(out, verdict->again, "bytes delivered again, counted twice");
     buffer_text(out, "\n");
     print_runs(out, life);
     print_holes(out, life);
@@ -136,6 +137,7 @@ print_life_json(struct buffer *out, const struct life *life, const struct verdic
     put(out, "deleted_by_retention", verdict->deleted);
     put(out, "no_receipt_events", verdict->unreceipted);
     put(out, "no_receipt_yet", verdict->newer);
+    put(out, "bytes_told_twice", verdict->again);
     put_runs(out, life);
     buffer_format(out, ",\"fine\":%s}\n", verdict_is_fine(verdict) ? "true" : "false");
 }

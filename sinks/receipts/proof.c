@@ -296,6 +296,8 @@ life_judge(struct life *life)
         judge_range(life, range, &verdict);
         if (verdict.to != 0 && range->from > verdict.to)
             verdict.holes += range->from - verdict.to;
+        if (range->from < verdict.to)
+            verdict.again += (range->to < verdict.to ? range->to : verdict.to) - range->from;
         if (range->to > verdict.to)
             verdict.to = range->to;
     }

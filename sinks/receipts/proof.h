@@ -99,6 +99,7 @@ struct verdict {
     uint64_t newer;       /* events behind the last receipt, among the following */
     uint64_t indexed, twice, letters, waiting, missing;
     uint64_t holes; /* bytes between receipts that none covers */
+    uint64_t again; /* bytes that two of them cover: the position was set back in between */
 };
 struct verdict life_judge(struct life *life);
 /* Is there nothing that a person has to look at? Events that wait are no trouble yet. */

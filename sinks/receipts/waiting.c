@@ -76,10 +76,10 @@ waiting_add(struct waiting *waiting, const struct receipt *receipt,
             free(it);
             return false;
         }
-        /* A longer one comes later: the first place is the one to begin at again. */
-        it->control_partition = place->control_partition;
-        it->control_offset = place->control_offset;
     }
+    /* Read again from its place after a crash, it says what the shorter one said, and more. */
+    it->control_partition = place->control_partition;
+    it->control_offset = place->control_offset;
     marks_let_go(it->marks);
     it->marks = NULL;
     it->placed = receipt->placed;

@@ -248,17 +248,24 @@ def test_bytes_without_a_receipt_are_told_and_looked_for(make_agent, make_sink, 
         sink.config["sqlite"] = {"path": str(folder / "events.db")}
         books = Books(logs, 3)
         sizes = []
+        (logs / "cut.log").write_bytes(b"its newline comes later")
         for on in (True, False, True):
             agent.config["receipts"] = receipts if on else {"topic": ""}
             books.write("a.log", 100)
             sizes.append(books.lives[0].size)
             agent.once()
+            if not on:
+                with open(logs / "cut.log", "ab") as file:
+                    file.write(b"\n")
         sink.once()
-        [life] = audit(sink, code=1)
+        [cut] = audit(sink, "--path", "*/cut.log")
+        assert (cut["lines"], cut["events"], cut["parts"], cut["empty"]) == (1, 1, 0, 0)
+        [life] = [each for each in audit(sink, code=1) if each["path"].endswith("a.log")]
         assert life["no_receipt_ranges"] == [sizes[:2]] and not life["fine"]
         assert life["indexed"] == life["events"] + life["no_receipt_events"]
         with sqlite3.connect(folder / "events.db") as db:
-            assert life["indexed"] == db.execute("SELECT count(*) FROM events").fetchone()[0]
+            assert life["indexed"] + 1 == \
+                db.execute("SELECT count(*) FROM events").fetchone()[0]
         assert f"NO RECEIPT for bytes {sizes[0]}..{sizes[1]}" in told(sink, code=1)
 
         # A file that had another name for a while is judged whole, by each of its names.

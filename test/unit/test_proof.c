@@ -215,6 +215,35 @@ a_missing_receipt_is_a_hole_whose_events_are_looked_for(void **context)
     proof_done(&proof);
 }
 
+/* `state set` moved the position back: the events are the same, and nobody can part the counts. */
+static void
+bytes_that_two_receipts_cover_are_told(void **context)
+{
+    (void)context;
+    struct proof proof = {0};
+    add(&proof, 0, 100, 10);
+    add(&proof, 40, 60, 2);
+    add(&proof, 60, 140, 8);
+    proof_sort_receipts(&proof);
+    struct life *life = the_life(&proof);
+    hold(&proof, life, 0, 140);
+    life_sort_events(&proof, life);
+    set_all(life, EVENT_INDEXED);
+    struct verdict verdict = life_judge(life);
+    assert_int_equal(verdict.again, 60);
+    assert_int_equal(verdict.promised, 20);
+    assert_int_equal(verdict.indexed, 14);
+    assert_int_equal(verdict.holes, 0);
+    assert_true(verdict_is_fine(&verdict));
+    struct buffer text;
+    buffer_init(&text, 4096);
+    print_life(&text, life, &verdict);
+    assert_non_null(strstr(buffer_string(&text),
+                           "20 events: 14 indexed, 60 bytes delivered again, counted twice\n"));
+    buffer_done(&text);
+    proof_done(&proof);
+}
+
 static void
 other_bytes_at_one_place_are_another_event(void **context)
 {
@@ -246,6 +275,7 @@ main(void)
         cmocka_unit_test(what_is_not_indexed_is_told_by_its_bytes),
         cmocka_unit_test(fewer_ids_than_the_receipt_counts_are_lost_in_kafka),
         cmocka_unit_test(a_missing_receipt_is_a_hole_whose_events_are_looked_for),
+        cmocka_unit_test(bytes_that_two_receipts_cover_are_told),
         cmocka_unit_test(other_bytes_at_one_place_are_another_event),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,7 +85,7 @@ the_same_receipt_again_counts_once_and_the_longer_holds(void **context)
     add(&waiting, &longer, 7);
     add(&waiting, &receipt, 8);
     assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 30);
-    assert_int_equal(waiting_done_to(&waiting, 0, 9), 5); /* read again after a crash */
+    assert_int_equal(waiting_done_to(&waiting, 0, 9), 7); /* read again after a crash */
     group.committed[0][1] = 10;
     assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 30);
     group.committed[0][1] = 30;
@@ -135,6 +135,22 @@ without_a_place_all_partitions_have_to_be_past_their_ends(void **context)
     assert_int_equal(tick(&waiting, &group, 102000).unaccounted[0], 10);
     group.committed[0][1] = 4;
     assert_int_equal(tick(&waiting, &group, 102000).accounted, 1);
+    waiting_done(&waiting);
+}
+
+/* The control topic got another partition, and the life's receipts go there. */
+static void
+a_longer_one_in_another_partition_is_kept_there(void **context)
+{
+    (void)context;
+    struct waiting waiting = {0};
+    struct receipt receipt = receipt_of(1, 0, 10);
+    struct receipt longer = receipt_of(1, 0, 30);
+    struct waiting_place place = {.control_partition = 1, .control_offset = 3};
+    add(&waiting, &receipt, 5);
+    assert_true(waiting_add(&waiting, &longer, &place));
+    assert_int_equal(waiting_done_to(&waiting, 1, 4), 3);
+    assert_int_equal(waiting_done_to(&waiting, 0, 6), 6);
     waiting_done(&waiting);
 }
 
@@ -204,6 +220,7 @@ main(void)
         cmocka_unit_test(the_same_receipt_again_counts_once_and_the_longer_holds),
         cmocka_unit_test(what_kafka_deleted_first_is_never_ticked_off),
         cmocka_unit_test(without_a_place_all_partitions_have_to_be_past_their_ends),
+        cmocka_unit_test(a_longer_one_in_another_partition_is_kept_there),
         cmocka_unit_test(without_a_place_and_an_end_that_is_younger_nothing_is_ticked_off),
         cmocka_unit_test(an_old_receipt_is_not_given_up_before_it_was_watched),
         cmocka_unit_test(what_was_lost_of_a_topic_says_nothing_of_one_made_anew),
