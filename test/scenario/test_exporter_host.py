@@ -18,7 +18,8 @@ import time
 
 import pytest
 
-from programs import REPO, Exporter, binary, free_port, get
+from embedded import EmbeddedBroker
+from programs import REPO, Exporter, Metrics, binary, free_port, get
 from wait import wait_for
 
 sys.path.append(str(REPO / "test" / "compare"))
@@ -163,6 +164,46 @@ def test_a_mount_that_hangs_costs_its_own_series_only(make_exporter, mount):
         and exporter.scrape().get("tailrace_exporter_collector_hung", collector="newest") == 0)
     daemon.send_signal(signal.SIGSTOP)
     exporter.scrape()
+    exporter.stop()
+
+
+def test_an_agent_shows_its_host_and_goes_on_when_a_mount_of_it_hangs(make_exporter, make_agent,
+                                                                     mount, logs):
+    point, daemon = mount
+    exporter = make_exporter(host={})
+    exporter.start()
+    path = logs / "a.log"
+    with EmbeddedBroker("host:1") as broker:
+        agent = make_agent(broker.servers, "host", [{"name": "a", "paths": [str(path)]}],
+                           host={"enabled": True, "mount_timeout": "100ms"})
+        agent.start(wait="ready")
+
+        def shown():
+            status, _, body = get(agent.port, "/metrics")
+            assert status == 200
+            return body.decode()
+
+        def shipped(lines):
+            with open(path, "ab") as file:
+                file.write(b"a line\n" * lines)
+            count = path.read_bytes().count(b"\n")
+            agent.wait_metric("tailrace_agent_events_total", count)
+
+        def of_host(page):
+            return set(re.findall(r"^# TYPE (node_\w+)", page, re.M))
+
+        assert of_host(shown()) == of_host(exporter.page("/metrics")[1])
+        shipped(100)
+        daemon.send_signal(signal.SIGSTOP)
+        where = {"mountpoint": str(point)}
+        for _ in range(5):
+            page = Metrics(shown())
+            assert page.get("node_filesystem_device_error", device_error="mountpoint timeout",
+                            **where) == 1
+            assert page.get("node_filesystem_size_bytes", mountpoint="/") > 0, "others are there"
+            shipped(100)
+        daemon.send_signal(signal.SIGCONT)
+        agent.stop()
     exporter.stop()
 
 
