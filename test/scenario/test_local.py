@@ -18,7 +18,7 @@ def local(folder):
     name."""
     environment = dict(os.environ, TAILRACE_LOCAL_DIR=str(folder / "with blank"))
 
-    def run(*command, timeout=120):
+    def run(*command, timeout=600):     # it may build first
         return subprocess.run([str(ROOT / "local" / command[0]), *command[1:]], text=True,
                               env=environment, cwd="/", timeout=timeout, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
