@@ -309,13 +309,14 @@ process_round(struct process *process, const struct remote_call *call, struct pa
         return false;
     uint64_t timeout_ms = call->deadline_ms > now_ms ? call->deadline_ms - now_ms : 0;
     enum talk outcome = exchange(process, timeout_ms, page, fine, err, &wait);
+    if (outcome != TALK_DONE)
+        page_clear(page); /* of which a part may have come */
     if (outcome == TALK_STOPPED) {
         (void)reap(process);
         close_ends(process);
         return err_set(err, ERR_RETRY, 0, "the program stops");
     }
     if (outcome != TALK_DONE) {
-        page_clear(page);
         give_up(process, outcome, clock_monotonic_ms() - now_ms, err);
         return false;
     }
@@ -358,7 +359,9 @@ void
 process_look(struct process *process, struct process_state *out)
 {
     bool runs = process->pid > 0;
-    process->state.cpu_ns = process->past_cpu_ns + (runs ? cpu_ns_of(process->pid) : 0);
+    uint64_t cpu_ns = process->past_cpu_ns + (runs ? cpu_ns_of(process->pid) : 0);
+    if (cpu_ns > process->state.cpu_ns) /* a counter: what wait4() says of the same is rounded */
+        process->state.cpu_ns = cpu_ns;
     process->state.resident_bytes = runs ? resident_bytes_of(process->pid) : 0;
     *out = process->state;
 }

@@ -25,8 +25,9 @@ ROUNDS = "tailrace_exporter_target_refreshes_total"
 
 
 @pytest.fixture
-def exporter(folder, kafka):
+def exporter(folder, kafka, request):
     """Of this host and of a broker with a topic and a group."""
+    interval, timeout = getattr(request, "param", ("1s", "4s"))
     topic = kafka.topic("isolation", PARTITIONS)
     consumer = Consumer({"bootstrap.servers": kafka.servers, "group.id": topic, "log_level": 0})
     consumer.commit(offsets=[TopicPartition(topic, number, 0) for number in range(PARTITIONS)],
@@ -34,7 +35,7 @@ def exporter(folder, kafka):
     consumer.close()
     program = Exporter(folder / "exporter", {"host": {"enabled": True}, "kafka": {
         "bootstrap_servers": kafka.servers, "topics": f"^{topic}$", "groups": f"^{topic}$",
-        "interval": "1s", "timeout": "4s"}})
+        "interval": interval, "timeout": timeout}})
     program.start()
     wait_for("the first good round", lambda: program.scrape().get(SUCCESS) == 1, 30, program.tail)
     yield program
@@ -158,6 +159,30 @@ def test_after_a_death_the_series_are_fresh_within_two_rounds(exporter):
 
     good = wait_for("a good round", back, 30, exporter.tail)
     assert good.get(ROUNDS) <= died.get(ROUNDS) + 1
+
+
+# After this the page is served for 11 s, and a process that hangs is ended within 4.
+@pytest.mark.parametrize("exporter", [("3s", "2s")], indirect=True)
+def test_while_the_process_hangs_the_last_page_is_served_and_the_failure_told(exporter):
+    os.kill(child(exporter), signal.SIGSTOP)
+
+    def failed():
+        page = page_of(exporter, True)
+        assert len(page.labels("kafka_consumergroup_lag")) == PARTITIONS
+        return page.get(SUCCESS) == 0 and page
+
+    page = wait_for("the failure", failed, 30, exporter.tail)
+    assert page.get(ENDS) == 1
+    assert page.get("tailrace_exporter_target_age_seconds") > 3, "it is the page of before"
+    target = exporter.status()["targets"][0]
+    assert "the collector's process did not answer within 4." in target["error"] or target["success"]
+
+    def back():
+        page = page_of(exporter, True)
+        assert len(page.labels("kafka_consumergroup_lag")) == PARTITIONS
+        return page.get(SUCCESS) == 1
+
+    wait_for("a good round", back, 30, exporter.tail)
 
 
 def test_a_process_that_starts_again_has_the_configuration_of_before(exporter):
