@@ -10,9 +10,9 @@
  *
  * After a crash that range is sent as one receipt. When `sent` had arrived all the same, there are
  * two with the same beginning, and the longer one holds: a receipt is only sent when the state has
- * its end on disk, so the later one is never the shorter. Two that were sent are never put together:
- * both may have arrived. There is more than one where a range had to end before its time: the input
- * got another topic, or the position was moved. */
+ * its end on disk, so the later one is never the shorter. Two that were sent are never put
+ * together: both may have arrived. There is more than one where a range had to end before its time:
+ * the input got another topic, or the position was moved. */
 #ifndef AGENT_RECEIPT_H
 #define AGENT_RECEIPT_H
 

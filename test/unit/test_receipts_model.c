@@ -464,7 +464,7 @@ step_sync(struct world *world)
         assert_true(state_save(world->agent.state, &err));
     else
         state_sync(world->agent.state);
-    /* A history goes the same way each time: the helper is waited for, whether or not it is heard. */
+    /* Waited for, whether or not it is heard: a history goes the same way each time. */
     if (state_waits(world->agent.state)) {
         struct pollfd helper = {.fd = state_fd(world->agent.state), .events = POLLIN};
         assert_true(poll(&helper, 1, 10000) == 1);
