@@ -30,7 +30,8 @@ struct file;
 /* Ranges that wait for their time or their acknowledgement: some 300 bytes each, so 10 MB at the
  * worst. When there are many, the oldest go before their time, a second's worth with each tick.
  * Beyond the bound new ones are left out, counted, and seen by the audit as bytes without a
- * receipt: while the control topic takes nothing, or when more files than that move all the time. */
+ * receipt: while the control topic takes nothing, or when more files than that are written all
+ * the time. */
 #define RECEIPTS_MAX 32768
 #define RECEIPTS_MANY (RECEIPTS_MAX / 4 * 3)
 /* Under way at once; the library has room for so many beside the events. */
