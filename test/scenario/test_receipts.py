@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import Producer, TopicPartition
 from embedded import EmbeddedBroker, read_topic
+from programs import now_ms
 from wait import wait_for
 
 RECEIPTS = "tailrace.receipts"
@@ -82,6 +83,14 @@ def wait_shipped(agent):
     wait_for("the agent to have shipped everything",
              lambda: agent.metric("tailrace_agent_lag_bytes") == 0 and
              agent.metric("tailrace_agent_events_total") > 0, 60, lambda: agent.tail(5))
+
+
+def receipt(path, topic, begin, end, events):
+    """As an agent sends it that does not know where in Kafka its events are."""
+    return json.dumps({"host.name": "h", "log.file.path": path, "receipt": {
+        "version": 1, "generation": "6b01c9211fbb25b127756edb", "input": "a", "topic": topic,
+        "from": begin, "to": end, "events": events, "lines": events, "parts": 0, "empty": 10,
+        "zeros": 0, "since": now_ms()}}).encode()
 
 
 def kill_at_random(program, books, seconds):
@@ -231,9 +240,12 @@ def test_receipts_never_hold_up_events_and_tell_of_what_kafka_lost(kafka, index,
         done.result()
     [gone] = audit(sink, code=1)
     assert gone["deleted_by_retention"] == life["events"] and gone["indexed"] == 0
+    kafka.produce(receipts, [(None, receipt("/nowhere", topic, 0, 100, 10))])
+    [nowhere] = audit(sink, "--path", "/nowhere", code=1)
+    assert nowhere["deleted_by_retention"] == 10
     kafka.stack.delete_topic(kafka.name, topic)
     kafka.stack.create_topic(kafka.name, topic, 2, {})
-    [lost] = audit(sink, code=1)
+    [lost] = audit(sink, "--path", f"{logs}/*", code=1)
     assert lost["not_in_kafka"] == life["events"]
 
 
@@ -271,11 +283,7 @@ def test_bytes_without_a_receipt_are_told_and_looked_for(make_agent, make_sink, 
         # A file that had another name for a while is judged whole, by each of its names.
         producer = Producer({"bootstrap.servers": broker.servers})
         for number, path in enumerate(("/old", "/new", "/old")):
-            producer.produce(RECEIPTS, json.dumps({
-                "host.name": "h", "log.file.path": path, "receipt": {
-                    "version": 1, "generation": "6b01c9211fbb25b127756edb", "input": "a",
-                    "topic": "holes", "from": number * 10, "to": number * 10 + 10, "events": 0,
-                    "lines": 0, "parts": 0, "empty": 10, "zeros": 0, "since": 1}}))
+            producer.produce(RECEIPTS, receipt(path, "holes", number * 10, number * 10 + 10, 0))
         assert producer.flush(30) == 0
         for path in ("/old", "/new"):
             [renamed] = audit(sink, "--path", path)
