@@ -3,8 +3,8 @@
  *
  * 'a': a member's assignment, which is whatever its group's leader wrote. What is told of it was in
  * the bytes: the topics that were told are those of the bytes, one behind the other.
- * Others: librdkafka's statistics. What is kept of them are figures that make sense, and the page is
- * whole lines; what is no document leaves the last one as it was. */
+ * Others: librdkafka's statistics. What is kept of them are figures that make sense, and the page
+ * is whole lines; what is no document leaves the last one as it was. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
