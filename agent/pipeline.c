@@ -362,6 +362,7 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *co
                      (unsigned long long)(clock_monotonic_ns() / 1000));
     bool fine = reload_run(&pipeline->agent, pipeline->config_path, &pipeline->reloaded);
     note_reload(pipeline, fine);
+    log_flush(); /* who reloads twice waits for the second answer, too */
     accept_clock(pipeline);
     (void)sd_notify(0, "READY=1");
     return 0;

@@ -64,13 +64,9 @@ name_kept(struct agent *agent, const struct options *loaded)
 {
     struct buffer names;
     buffer_init(&names, NAMES_SIZE_MAX);
-    if (options_need_restart(agent->loaded, loaded, &names)) {
-        for (size_t i = 0; i < names.size; i++)
-            if (names.bytes[i] == '\n')
-                names.bytes[i] = ' ';
+    if (options_need_restart(agent->loaded, loaded, &names))
         agent_say(agent, LOG_LEVEL_WARN, "these options take effect only after a restart: %s",
                   buffer_string(&names));
-    }
     buffer_done(&names);
 }
 

@@ -21,7 +21,8 @@ enum log_format {
  * names stderr's device and inode chooses the journald form of text. */
 void log_setup(const char *program, enum log_level level, enum log_format format);
 
-/* Says now what repeats are still held back. Call at the stop. */
+/* Says now what repeats are still held back. Call at the stop, and when somebody waits for an
+ * answer. */
 void log_flush(void);
 
 void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);

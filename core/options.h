@@ -149,8 +149,8 @@ bool options_locate(const struct options *options, struct err *err);
 bool option_texts_equal(const struct option_texts *a, const struct option_texts *b);
 bool option_maps_equal(const struct option_map *a, const struct option_map *b);
 
-/* Appends the name of each option that differs and cannot be reloaded, one a line; true if any
- * does. Elements of sequences are paired by their `name` or else by their place. */
+/* Writes into the empty `names` each option that differs and cannot be reloaded: "a.b, a.c"; true
+ * if any does. Elements of sequences are paired by their `name` or else by their place. */
 bool options_need_restart(const struct options *before, const struct options *after,
                           struct buffer *names);
 

@@ -198,7 +198,7 @@ compare_structs(const struct option_section *section, const char *element, const
         if (option->reloadable || values_equal(option, before, after))
             continue;
         any = true;
-        buffer_format(names, "%s%s%s%s\n", section->key, element,
+        buffer_format(names, "%s%s%s%s%s", names->size > 0 ? ", " : "", section->key, element,
                       section->key[0] != '\0' ? "." : "", option->key);
     }
     return any;
@@ -273,7 +273,8 @@ compare_sequences(const struct option_section *section, struct elements before,
             buffer_format(&element, "[%zu]", index + 1);
         if (partner == NULL) {
             any = true;
-            buffer_format(names, "%s%s\n", section->key, buffer_string(&element));
+            buffer_format(names, "%s%s%s", names->size > 0 ? ", " : "", section->key,
+                          buffer_string(&element));
         } else if (old) {
             any |= compare_structs(section, buffer_string(&element), mine, partner, names);
         }
@@ -301,7 +302,7 @@ options_need_restart(const struct options *before, const struct options *after,
             bool is = *(const bool *)(after->root + section->count_offset);
             if (was != is) {
                 any = true;
-                buffer_format(names, "%s\n", section->key);
+                buffer_format(names, "%s%s", names->size > 0 ? ", " : "", section->key);
                 continue;
             }
         }

@@ -77,6 +77,7 @@ reload(void *context)
     } else {
         log_error("%s; the configuration stays as it was", err.text);
     }
+    log_flush(); /* who reloads twice waits for the second answer, too */
     (void)sd_notify(0, "READY=1");
 }
 

@@ -401,6 +401,10 @@ def test_a_reload_says_what_needs_a_restart(make_exporter):
     exporter.config["host"] = {"exclude": ["cpu"]}
     exporter.reload()
     wait_for("the warning", lambda: exporter.logged("need a restart: host.exclude"))
+    assert not exporter.logged("\\x0a"), "the names stand in one line"
+    exporter.reload()
+    wait_for("the second answer, soon after the first",
+             lambda: exporter.log_path.read_text().count("configuration reloaded") == 2, 5)
     exporter.config["host"] = {"nonsense": 1}
     exporter.reload()
     wait_for("the refusal", lambda: exporter.logged("the configuration stays as it was"))

@@ -510,17 +510,16 @@ changes_that_need_a_restart_are_named(void **state)
     } cases[] = {
         {"", "", ""},
         {"memory: 6MiB\n", "memory: 7MiB\n", ""},
-        {"state_dir: a\n", "state_dir: b\n", "state_dir\n"},
+        {"state_dir: a\n", "state_dir: b\n", "state_dir"},
         {"kafka: {compression: gzip, properties: {a: b}}\n",
-         "kafka: {compression: lz4, properties: {a: c}}\n",
-         "kafka.compression\nkafka.properties\n"},
-        {"kafka: {properties: {a: 5}}\n", "kafka: {properties: {a: '5'}}\n", "kafka.properties\n"},
-        {"store: {path: a}\n", "", "store\n"},
+         "kafka: {compression: lz4, properties: {a: c}}\n", "kafka.compression, kafka.properties"},
+        {"kafka: {properties: {a: 5}}\n", "kafka: {properties: {a: '5'}}\n", "kafka.properties"},
+        {"store: {path: a}\n", "", "store"},
         {"files: [{name: a, paths: /a}, {name: b, paths: /b}]\n",
          "files: [{name: b, paths: /c}, {name: a, paths: /a}]\n", ""},
         {"files: [{name: a, paths: /a}, {name: b, paths: /b}]\n",
          "files: [{name: b, paths: /b, mode: x}, {name: c, paths: /a}]\n",
-         "files[a]\nfiles[b].mode\nfiles[c]\n"},
+         "files[a], files[b].mode, files[c]"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct options *before = NULL;
