@@ -148,7 +148,8 @@ serve_not_found(const struct http *http, struct http_response *response)
     response->status = MHD_HTTP_NOT_FOUND;
     buffer_text(&response->body, "no such page; there are: /metrics /healthz /readyz");
     for (size_t i = 0; i < http->page_count; i++)
-        buffer_format(&response->body, " %s", http->pages[i].path);
+        if (strcmp(http->pages[i].path, "/metrics") != 0) /* a program may have its own */
+            buffer_format(&response->body, " %s", http->pages[i].path);
     buffer_text(&response->body, "\n");
 }
 
@@ -331,18 +332,21 @@ split_listen(const char *listen, char host[256], char port[8], struct err *err)
 {
     const char *colon = strrchr(listen, ':');
     size_t host_size = colon == NULL ? 0 : (size_t)(colon - listen);
-    if (colon == NULL || colon[1] == '\0' || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+    if (colon == NULL || colon[1] == '\0')
+        return err_set(err, ERR_CONFIG, 0,
+                       "http.listen '%.200s' has no port; write \":PORT\" or \"127.0.0.1:PORT\"",
+                       listen);
+    if (strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
         strtoul(colon + 1, NULL, 10) > 65535)
         return err_set(err, ERR_CONFIG, 0,
-                       "http.listen '%.200s' has no port; write \":10464\" or \"127.0.0.1:10464\"",
+                       "http.listen '%.200s' has a bad port; it is a number from 0 to 65535",
                        listen);
     bool bracketed = host_size > 2 && listen[0] == '[' && colon[-1] == ']';
     size_t odd = strcspn(listen + bracketed, bracketed ? "[] \t" : "[]: \t");
     if (host_size >= 256 || bracketed + odd < host_size - bracketed)
         return err_set(
             err, ERR_CONFIG, 0,
-            "http.listen '%.200s' is no address; write an IPv6 address as \"[::1]:10464\"", listen);
+            "http.listen '%.200s' is no address; write an IPv6 address as \"[::1]:PORT\"", listen);
     memcpy(host, listen + bracketed, host_size - 2U * bracketed);
     host[host_size - 2U * bracketed] = '\0';
     memcpy(port, colon + 1, strlen(colon + 1) + 1);
