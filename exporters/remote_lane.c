@@ -354,11 +354,13 @@ remote_lane_unlock(struct remote_lane *remotes)
     }
 }
 
-void
-remote_lane_round(struct remote_lane *remotes, struct buffer *absences)
+const struct page *
+remote_lane_round(struct remote_lane *remotes, size_t index, struct buffer *absences)
 {
-    for (size_t i = 0; i < remotes->count; i++) {
-        remotes->targets[i].work.absences = absences;
-        refresh(&remotes->targets[i]);
-    }
+    ASSERT(index < remotes->count);
+
+    struct target *target = &remotes->targets[index];
+    target->work.absences = absences;
+    refresh(target);
+    return target->has_page ? &target->shown : NULL;
 }

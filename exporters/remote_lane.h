@@ -60,8 +60,9 @@ size_t remote_lane_lock(struct remote_lane *remotes, const bool *wanted, const s
                         size_t max);
 void remote_lane_unlock(struct remote_lane *remotes);
 
-/* For `check --connect`: one round of every target, on this thread and in this process, not started
- * ones; absences as for page_absent(). */
-void remote_lane_round(struct remote_lane *remotes, struct buffer *absences);
+/* For `check --connect`: one round of a target, on this thread and in this process, not started
+ * ones; absences as for page_absent(). Its page, borrowed until the next round; NULL: none. */
+const struct page *remote_lane_round(struct remote_lane *remotes, size_t index,
+                                     struct buffer *absences);
 
 #endif

@@ -14,7 +14,6 @@
 #include "exporters/remote_lane.h"
 
 #define REPORT_MAX (4U * 1024 * 1024)
-#define PAGES_MAX 2048
 #define DEADLINE_MS 60000
 
 static void
@@ -67,20 +66,17 @@ check_host(struct host_lane *lane, struct buffer *absences, size_t *problems)
 static void
 check_remotes(struct remote_lane *remotes, struct buffer *absences, size_t *problems)
 {
-    static const struct page *shown[PAGES_MAX];
-    remote_lane_round(remotes, absences);
-    size_t count = remote_lane_lock(remotes, NULL, shown, PAGES_MAX);
-    for (size_t i = 0; i < count; i++)
-        print_families(shown[i]);
-    remote_lane_unlock(remotes);
     for (size_t i = 0; i < remote_lane_count(remotes); i++) {
         struct remote_state state;
+        const struct page *page = remote_lane_round(remotes, i, absences);
         remote_lane_state(remotes, i, &state);
         printf("%s %s: %s\n", state.collector, state.target,
                state.success ? "answers" : state.error);
         *problems += !state.success;
+        if (page != NULL)
+            print_families(page);
+        print_absences(absences);
     }
-    print_absences(absences);
 }
 
 bool

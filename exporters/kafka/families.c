@@ -482,6 +482,18 @@ put_unassigned(const struct kafka_model *model, struct page *page)
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
+static void
+say_absences(const struct kafka_round *round, struct page *page)
+{
+    if (round->model->groups == NULL)
+        page_absent(page, "kafka_consumergroup_*",
+                    "there is no consumer group, or none that kafka.groups names");
+    else if (round->options->lag_objective == 0)
+        page_absent(page, "kafka_consumergroup_lag_over_objective", "kafka.lag_objective is 0");
+    if (round->options->granularity != 0)
+        page_absent(page, "kafka_topic_partition_*", "kafka.granularity is topic");
+}
+
 void
 families_put(const struct kafka_round *round, struct page *page)
 {
@@ -503,4 +515,5 @@ families_put(const struct kafka_round *round, struct page *page)
         put_place_family(model, &place_families[i], page);
     if (by_partition)
         put_lag_seconds(model, page);
+    say_absences(round, page);
 }
