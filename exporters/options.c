@@ -60,7 +60,8 @@ bool
 exporter_options_check(const struct options *loaded, struct err *err)
 {
     const struct exporter_options *options = options_root(loaded);
-    if (!host_lane_check(&options->host, err) || !http_check_listen(options->http.listen, err))
+    if (!host_lane_check(&options->host, err) || !http_check_listen(options->http.listen, err) ||
+        !kafka_check(options, err))
         return options_locate(loaded, err);
-    return kafka_check(options, err) && probe_check(options, err);
+    return kafka_check_properties(options, err) && probe_check(options, err);
 }

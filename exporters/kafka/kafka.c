@@ -138,12 +138,18 @@ on_stats(rd_kafka_t *rk, char *json, size_t size, void *opaque)
 }
 
 static bool
+new_conf(rd_kafka_conf_t **out, const struct exporter_kafka_options *options, struct err *err)
+{
+    return kafka_conf_new(out, (const struct kafka_common_options *)options, "tailrace-exporter",
+                          fixed, sizeof(fixed) / sizeof(fixed[0]), err);
+}
+
+static bool
 client_open(struct kafka *kafka, struct err *err)
 {
     char text[200];
     rd_kafka_conf_t *conf;
-    if (!kafka_conf_new(&conf, (const struct kafka_common_options *)kafka->options,
-                        "tailrace-exporter", fixed, sizeof(fixed) / sizeof(fixed[0]), err))
+    if (!new_conf(&conf, kafka->options, err))
         return false;
     char interval[32];
     (void)snprintf(interval, sizeof(interval), "%llu",
@@ -344,6 +350,18 @@ kafka_check(const struct exporter_options *options, struct err *err)
     bool fine = open_kafka(&opened, options, 0, &about, err);
     close_kafka(opened);
     return fine;
+}
+
+bool
+kafka_check_properties(const struct exporter_options *options, struct err *err)
+{
+    rd_kafka_conf_t *conf = NULL;
+    if (!options->has_kafka)
+        return true;
+    if (!new_conf(&conf, &options->kafka, err))
+        return false;
+    rd_kafka_conf_destroy(conf);
+    return true;
 }
 
 const struct remote_class kafka_remote = {

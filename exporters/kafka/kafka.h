@@ -10,7 +10,9 @@
 
 extern const struct remote_class kafka_remote;
 
-/* What the table of options cannot say. */
+/* What the table of options cannot say. The texts of the first begin with an option's name, those
+ * of the second with the place of the property. */
 bool kafka_check(const struct exporter_options *options, struct err *err) MUST_CHECK;
+bool kafka_check_properties(const struct exporter_options *options, struct err *err) MUST_CHECK;
 
 #endif

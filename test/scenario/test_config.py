@@ -25,8 +25,15 @@ routes:
 elasticsearch: {{urls: ["http://localhost:9200"]}}
 http: {{listen: "127.0.0.1:{port}"}}
 """
+EXPORTER = """\
+host: {{enabled: true}}
+kafka:
+  bootstrap_servers: localhost:9092
+http: {{listen: "127.0.0.1:{port}"}}
+"""
 AGENT_PLAIN = AGENT.format(dir="/tmp/tailrace-config-test", port=0)
 SINK_PLAIN = SINK.format(port=0)
+EXPORTER_PLAIN = EXPORTER.format(port=0)
 
 # name: (program, text to replace, what comes instead, line of the message (0: any), words in it)
 CASES = {
@@ -122,6 +129,15 @@ CASES = {
     "bulks above the limit": ("sink", "http: {", "bulk: {in_flight: 1000}\nhttp: {", 5,
                               ["in_flight", "32"]),
     "an unknown key in a route": ("sink", ", index:", ", indx:", 3, ["indx", "index"]),
+    "the exporter's server without port": ("exporter", "localhost:9092", "b-1", 3, ["b-1", "port"]),
+    "the exporter's pattern that is none": (
+        "exporter", "http:", "  topics: '(a'\nhttp:", 4, ["topics", "regular expression"]),
+    "a property that the exporter's librdkafka does not know": (
+        "exporter", "http:", "  properties: {linger.mss: 5}\nhttp:", 4, ["linger.mss"]),
+    "a group for the exporter": (
+        "exporter", "http:", "  properties: {group.id: x}\nhttp:", 4, ["group.id"]),
+    "a port of the exporter's endpoint that is none": (
+        "exporter", "127.0.0.1:0", "127.0.0.1:99999", 4, ["http.listen", "99999", "65535"]),
     "a flag that is no flag": ("sink", "9200\"]", "9200\"], gzip: maybe", 4, ["gzip", "maybe"]),
 }
 
@@ -143,7 +159,8 @@ def sentence(done) -> str:
 @pytest.mark.parametrize("verb", ["check", "run"])
 def test_a_bad_configuration_is_refused_in_one_sentence(folder, name, verb):
     program, old, new, line, words = CASES[name]
-    plain = (AGENT.format(dir=folder, port=0) if program == "agent" else SINK_PLAIN)
+    plain = {"agent": AGENT.format(dir=folder, port=0), "sink": SINK_PLAIN,
+             "exporter": EXPORTER_PLAIN}[program]
     old = plain if old == AGENT_PLAIN else old
     assert old in plain, f"the case's text {old!r} is not in the configuration"
     path = folder / f"{program}.yaml"
@@ -179,7 +196,8 @@ def test_a_scalar_set_in_two_files_names_both(folder):
 
 
 def test_good_configurations_pass(folder):
-    for program, text in (("agent", AGENT.format(dir=folder, port=0)), ("sink", SINK_PLAIN)):
+    for program, text in (("agent", AGENT.format(dir=folder, port=0)), ("sink", SINK_PLAIN),
+                          ("exporter", EXPORTER_PLAIN)):
         path = folder / f"{program}.yaml"
         path.write_text(text)
         done = run(program, "check", "-c", str(path))
