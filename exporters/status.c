@@ -132,16 +132,24 @@ put_remote(struct buffer *out, const struct remote_state *state)
     buffer_text(out, "}");
 }
 
+/* No scrape yet, or none that wanted it: neither a success nor a failure. */
+static bool
+was_asked_for(const struct host_state *state)
+{
+    return state->success || state->absent || state->error[0] != '\0';
+}
+
 static void
 put_host(struct buffer *out, const struct host_state *state)
 {
     buffer_text(out, "{");
     put_string(out, "collector", state->name);
     buffer_format(out,
-                  ",\"enabled\":%s,\"success\":%s,\"hung\":%s,\"duration_seconds\":%.6f,"
-                  "\"cpu_seconds\":%.6f,",
-                  state->enabled ? "true" : "false", state->success ? "true" : "false",
-                  state->hung ? "true" : "false", state->seconds, state->cpu_seconds);
+                  ",\"enabled\":%s,\"asked_for\":%s,\"success\":%s,\"hung\":%s,"
+                  "\"duration_seconds\":%.6f,\"cpu_seconds\":%.6f,",
+                  state->enabled ? "true" : "false", was_asked_for(state) ? "true" : "false",
+                  state->success ? "true" : "false", state->hung ? "true" : "false", state->seconds,
+                  state->cpu_seconds);
     put_string(out, "error", state->error);
     buffer_text(out, "}");
 }
