@@ -165,6 +165,12 @@ void
 print_totals(struct buffer *out, const struct audit_totals *totals)
 {
     const struct verdict *sum = &totals->sum;
+    if (totals->receipts == 0) {
+        buffer_text(out,
+                    "NOTHING IS PROVED: no receipt of that time and path was found. Agents with "
+                    "receipts.topic write them, the first after receipts.interval.\n");
+        return;
+    }
     buffer_format(out,
                   "%" PRIu64 " files, %" PRIu64 " receipts: %" PRIu64 " lines, %" PRIu64 " events:",
                   totals->files, totals->receipts, sum->lines, sum->promised);

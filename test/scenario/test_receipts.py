@@ -270,6 +270,7 @@ def test_bytes_without_a_receipt_are_told_and_looked_for(make_agent, make_sink, 
                 with open(logs / "cut.log", "ab") as file:
                     file.write(b"\n")
         sink.once()
+        assert "NOTHING IS PROVED" in told(sink, "--path", "/no/such/file")
         [cut] = audit(sink, "--path", "*/cut.log")
         assert (cut["lines"], cut["events"], cut["parts"], cut["empty"]) == (1, 1, 0, 0)
         [life] = [each for each in audit(sink, code=1) if each["path"].endswith("a.log")]
