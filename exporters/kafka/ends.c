@@ -189,7 +189,7 @@ first_error(const struct pieces *pieces, struct err *err)
     for (size_t i = 0; i < pieces->count; i++)
         if (pieces->items[i].error != RD_KAFKA_RESP_ERR_NO_ERROR)
             return err_set(err, ERR_RETRY, (int)pieces->items[i].error,
-                           "ask broker %d for the ends of %zu partitions: %s",
+                           "cannot ask broker %d for the ends of %zu partitions: %s",
                            (int)pieces->items[i].wanted->leader, pieces->items[i].count,
                            rd_kafka_err2str(pieces->items[i].error));
     return true;
@@ -233,7 +233,7 @@ ends_read(struct kafka_round *round, struct err *err)
         wanted != NULL && fresh != NULL &&
         add_pieces(&pieces, wanted, count, times, round->options->lag_objective > 0 ? 3 : 2);
     if (!fine)
-        (void)err_set(err, ERR_RETRY, 0, "ask for the ends of logs: out of memory");
+        (void)err_set(err, ERR_RETRY, 0, "cannot ask for the ends of logs: out of memory");
     if (fine) {
         ask_all(&pieces);
         for (size_t i = 0; i < pieces.count; i++)

@@ -94,7 +94,7 @@ groups_list(struct kafka_round *round, struct err *err)
     rd_kafka_resp_err_t code = rd_kafka_list_groups(round->rk, NULL, &found, round_left_ms(round));
     model->groups_whole = code == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (found == NULL)
-        return err_set(err, ERR_RETRY, (int)code, "list the consumer groups: %s",
+        return err_set(err, ERR_RETRY, (int)code, "cannot list the consumer groups: %s",
                        rd_kafka_err2str(code));
     bool fine = true;
     for (int i = 0; i < found->group_cnt; i++)
@@ -102,7 +102,7 @@ groups_list(struct kafka_round *round, struct err *err)
             fine = take_group(round, &found->groups[i]) && fine;
     rd_kafka_group_list_destroy(found);
     if (!fine)
-        return err_set(err, ERR_RETRY, 0, "keep the consumer groups: out of memory");
+        return err_set(err, ERR_RETRY, 0, "cannot keep the consumer groups: out of memory");
     return model->groups_whole ||
            err_set(err, ERR_RETRY, (int)code,
                    "not every broker told its consumer groups; those it coordinates are unknown");
@@ -175,16 +175,16 @@ take_answer(struct kafka_round *round, rd_kafka_event_t *event, struct err *err)
         result == NULL ? NULL : rd_kafka_ListConsumerGroupOffsets_result_groups(result, &count);
     if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR || count == 0)
         return err_set(err, ERR_RETRY, (int)rd_kafka_event_error(event),
-                       "read what the group '%.200s' has committed: %s",
+                       "cannot read what the group '%.200s' has committed: %s",
                        group == NULL ? "?" : group->name, rd_kafka_event_error_string(event));
     const rd_kafka_error_t *refused = rd_kafka_group_result_error(groups[0]);
     if (refused != NULL)
         return err_set(err, ERR_RETRY, (int)rd_kafka_error_code(refused),
-                       "read what the group '%.200s' has committed: %s", group->name,
+                       "cannot read what the group '%.200s' has committed: %s", group->name,
                        rd_kafka_error_string(refused));
     const rd_kafka_topic_partition_list_t *found = rd_kafka_group_result_partitions(groups[0]);
     return found == NULL || take_committed(round, group, found) ||
-           err_set(err, ERR_RETRY, 0, "keep committed offsets: out of memory");
+           err_set(err, ERR_RETRY, 0, "cannot keep committed offsets: out of memory");
 }
 
 static bool

@@ -185,7 +185,7 @@ model_take_metadata(struct kafka_model *model, const struct rd_kafka_metadata *f
         if (topic->topic != NULL && !deleted && wanted(context, topic->topic))
             fine = take_topic(model, topic);
     }
-    return fine || err_set(err, ERR_RETRY, 0, "keep the cluster's topics: out of memory");
+    return fine || err_set(err, ERR_RETRY, 0, "cannot keep the cluster's topics: out of memory");
 }
 
 /* Places and assignments in topics that are gone. */

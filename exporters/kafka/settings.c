@@ -41,7 +41,7 @@ take_resource(struct kafka_round *round, const rd_kafka_ConfigResource_t *resour
         return true;
     if (rd_kafka_ConfigResource_error(resource) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return err_set(err, ERR_RETRY, (int)rd_kafka_ConfigResource_error(resource),
-                       "read the settings of topic '%.249s': %s", name,
+                       "cannot read the settings of topic '%.249s': %s", name,
                        rd_kafka_ConfigResource_error_string(resource));
     size_t count;
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
@@ -60,7 +60,7 @@ take_answer(struct kafka_round *round, rd_kafka_event_t *event, struct err *err)
         event == NULL ? NULL : rd_kafka_event_DescribeConfigs_result(event);
     if (event == NULL || result == NULL ||
         rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return err_set(err, ERR_RETRY, 0, "read the settings of topics: %s",
+        return err_set(err, ERR_RETRY, 0, "cannot read the settings of topics: %s",
                        event == NULL ? "no answer in time" : rd_kafka_event_error_string(event));
     size_t count;
     const rd_kafka_ConfigResource_t **resources =
