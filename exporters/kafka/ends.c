@@ -17,6 +17,8 @@
 #define WORKERS 4     /* requests under way at once */
 #define LATEST (-1)
 #define EARLIEST (-2)
+#define OWN_TIMES (-3) /* of a piece: each partition has its own */
+#define NEARER_TURNS 3 /* of looking up, in one round: each about halves the doubt */
 /* What is looked up of the past when a partition is met first, newest first. */
 static const int64_t past_ms[] = {60000, 600000, 3600000, 24 * 3600000};
 #define PAST_COUNT (sizeof(past_ms) / sizeof(past_ms[0]))
@@ -26,11 +28,12 @@ struct wanted {
     struct kafka_topic *topic;
     int32_t partition;
     int32_t leader;
+    int64_t time; /* with OWN_TIMES */
 };
 
 /* One request. */
 struct piece {
-    int64_t time; /* LATEST, EARLIEST, or ms since 1970 */
+    int64_t time; /* LATEST, EARLIEST, OWN_TIMES, or ms since 1970 */
     const struct wanted *wanted;
     size_t count;
     int64_t *offsets; /* the answers; NULL: there were none */
@@ -49,10 +52,14 @@ compare_wanted(const void *a, const void *b)
 {
     const struct wanted *left = a;
     const struct wanted *right = b;
-    return (left->leader > right->leader) - (left->leader < right->leader);
+    if (left->leader != right->leader)
+        return left->leader < right->leader ? -1 : 1;
+    if (left->topic->number != right->topic->number)
+        return left->topic->number < right->topic->number ? -1 : 1;
+    return (left->partition > right->partition) - (left->partition < right->partition);
 }
 
-/* The partitions that have a leader, sorted by it. `fresh`: only those that nothing is known of. */
+/* The partitions that have a leader, sorted by it first of all. `fresh`: only those that nothing is known of. */
 static struct wanted *
 list_wanted(const struct kafka_model *model, bool fresh, size_t *count)
 {
@@ -67,7 +74,7 @@ list_wanted(const struct kafka_model *model, bool fresh, size_t *count)
             const struct kafka_partition *partition = &topic->partitions[i];
             if (partition->exists && partition->leader >= 0 && topic->round == model->round &&
                 (!fresh || partition->history.count == 0))
-                wanted[(*count)++] = (struct wanted){topic, (int32_t)i, partition->leader};
+                wanted[(*count)++] = (struct wanted){topic, (int32_t)i, partition->leader, 0};
         }
     if (wanted != NULL)
         qsort(wanted, *count, sizeof(*wanted), compare_wanted);
@@ -83,7 +90,7 @@ ask(struct kafka_round *round, struct piece *piece)
     for (size_t i = 0; i < piece->count; i++)
         rd_kafka_topic_partition_list_add(list, piece->wanted[i].topic->name,
                                           piece->wanted[i].partition)
-            ->offset = piece->time;
+            ->offset = piece->time == OWN_TIMES ? piece->wanted[i].time : piece->time;
     piece->error = rd_kafka_offsets_for_times(round->rk, list, round_left_ms(round));
     if (piece->error == RD_KAFKA_RESP_ERR_NO_ERROR)
         piece->offsets = calloc(piece->count, sizeof(*piece->offsets));
@@ -169,9 +176,9 @@ take_piece(const struct piece *piece)
     }
 }
 
-/* For a partition that is met first: so many records were there at those times. */
+/* So many records were there at those times. */
 static void
-take_past(const struct piece *piece, int64_t at_ms)
+take_past(const struct piece *piece)
 {
     for (size_t i = 0; i < piece->count && piece->offsets != NULL; i++) {
         struct kafka_partition *partition =
@@ -179,7 +186,8 @@ take_past(const struct piece *piece, int64_t at_ms)
         int64_t offset =
             piece->offsets[i] == RD_KAFKA_OFFSET_END ? partition->latest : piece->offsets[i];
         if (offset >= 0 && partition->latest >= 0)
-            history_add_before(&partition->history, offset, at_ms);
+            history_insert(&partition->history, offset,
+                           piece->time == OWN_TIMES ? piece->wanted[i].time : piece->time);
     }
 }
 
@@ -195,6 +203,19 @@ first_error(const struct pieces *pieces, struct err *err)
     return true;
 }
 
+static void
+look_up(struct kafka_round *round, const struct wanted *wanted, size_t count, const int64_t *times,
+        size_t time_count)
+{
+    struct pieces pieces = {.round = round};
+    if (add_pieces(&pieces, wanted, count, times, time_count)) {
+        ask_all(&pieces);
+        for (size_t i = 0; i < pieces.count; i++)
+            take_past(&pieces.items[i]);
+    }
+    pieces_done(&pieces);
+}
+
 /* Once for each partition: what can be asked of the past, so that a lag is told as time at once. */
 static void
 read_past(struct kafka_round *round, const struct wanted *wanted, size_t count)
@@ -202,13 +223,57 @@ read_past(struct kafka_round *round, const struct wanted *wanted, size_t count)
     int64_t times[PAST_COUNT];
     for (size_t i = 0; i < PAST_COUNT; i++)
         times[i] = round->model->now_ms - past_ms[i];
-    struct pieces pieces = {.round = round};
-    if (add_pieces(&pieces, wanted, count, times, PAST_COUNT)) {
-        ask_all(&pieces);
-        for (size_t i = 0; i < pieces.count; i++)
-            take_past(&pieces.items[i], pieces.items[i].time);
+    look_up(round, wanted, count, times, PAST_COUNT);
+}
+
+/* Where a group waits at a record whose age is not well known: a time between those that are. */
+static struct wanted *
+list_doubtful(const struct kafka_model *model, size_t *count)
+{
+    size_t all = 0;
+    for (const struct kafka_group *group = model->groups; group != NULL; group = group->hh.next)
+        all += group->count;
+    struct wanted *wanted = calloc(all + 1, sizeof(*wanted));
+    *count = 0;
+    for (const struct kafka_group *group = model->groups; group != NULL && wanted != NULL;
+         group = group->hh.next)
+        for (size_t i = 0; i < group->count && group->committed; i++) {
+            const struct kafka_place *place = &group->places[i];
+            const struct kafka_partition *partition =
+                model_partition(place->topic, place->partition);
+            struct wanted next = {.topic = place->topic, .partition = place->partition};
+            if (partition == NULL || partition->leader < 0 || place->topic->round != model->round ||
+                place->committed < 0 ||
+                !history_wants(&partition->history, place->committed, model->now_ms, &next.time))
+                continue;
+            next.leader = partition->leader;
+            wanted[(*count)++] = next;
+        }
+    if (wanted == NULL)
+        return NULL;
+    qsort(wanted, *count, sizeof(*wanted), compare_wanted);
+    size_t kept = 0; /* one time of each partition: the list's answers go by partition */
+    for (size_t i = 0; i < *count; i++)
+        if (kept == 0 || compare_wanted(&wanted[i], &wanted[kept - 1]) != 0)
+            wanted[kept++] = wanted[i];
+    *count = kept;
+    return wanted;
+}
+
+/* The few points of the past are hours apart: the age of a record between them is looked up nearer
+ * in this and the next rounds. */
+static void
+read_nearer(struct kafka_round *round)
+{
+    static const int64_t own_times[] = {OWN_TIMES};
+    size_t count = 1;
+    for (int turn = 0; turn < NEARER_TURNS && count > 0; turn++) {
+        struct wanted *wanted = list_doubtful(round->model, &count);
+        if (wanted == NULL)
+            return;
+        look_up(round, wanted, count, own_times, 1);
+        free(wanted);
     }
-    pieces_done(&pieces);
 }
 
 static void
@@ -241,6 +306,7 @@ ends_read(struct kafka_round *round, struct err *err)
         fine = first_error(&pieces, err);
         note_histories(round->model, clock_wall_ms());
         read_past(round, fresh, fresh_count);
+        read_nearer(round);
     }
     pieces_done(&pieces);
     free(wanted);

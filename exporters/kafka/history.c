@@ -9,6 +9,9 @@
 #include "core/assert.h"
 
 #define FINE_POINTS (HISTORY_POINTS / 2) /* of which none is dropped */
+#define NEAR_MS 60000.0 /* an age that is known so well is known well enough, … */
+#define NEAR_PART 0.1   /* … or to this part of it */
+#define FURTHER 4       /* times the oldest age, when a record is older still */
 
 /* How wrong the age of a record would be without that point, as a part of that age. */
 static double
@@ -65,15 +68,53 @@ history_add(struct history *history, int64_t offset, int64_t at_ms)
 }
 
 void
-history_add_before(struct history *history, int64_t offset, int64_t at_ms)
+history_insert(struct history *history, int64_t offset, int64_t at_ms)
 {
-    if (history->count == HISTORY_POINTS ||
-        (history->count > 0 &&
-         (history->points[0].offset < offset || history->points[0].at_ms <= at_ms)))
+    uint32_t at = 0;
+    while (at < history->count && history->points[at].at_ms < at_ms)
+        at++;
+    struct history_point *next = &history->points[at];
+    if (history->count == HISTORY_POINTS || at == history->count || next->at_ms == at_ms ||
+        (at == 0 && offset > next->offset))
         return;
-    memmove(history->points + 1, history->points, history->count * sizeof(history->points[0]));
-    history->points[0] = (struct history_point){offset, at_ms};
+    if (offset > next->offset)
+        offset = next->offset;
+    if (at > 0 && offset < next[-1].offset)
+        offset = next[-1].offset;
+    memmove(next + 1, next, (history->count - at) * sizeof(*next));
+    *next = (struct history_point){offset, at_ms};
     history->count++;
+}
+
+/* The last point at or before that offset, which the first one must be, and the last one not. */
+static const struct history_point *
+point_before(const struct history *history, int64_t offset)
+{
+    const struct history_point *left = &history->points[0];
+    while (left[1].offset <= offset)
+        left++;
+    return left;
+}
+
+bool
+history_wants(const struct history *history, int64_t offset, int64_t now_ms, int64_t *time_ms)
+{
+    if (history->count < 2 || history->count == HISTORY_POINTS ||
+        offset >= history->points[history->count - 1].offset)
+        return false;
+    const struct history_point *first = &history->points[0];
+    if (offset < first->offset) {
+        *time_ms = now_ms - FURTHER * (now_ms - first->at_ms);
+        return *time_ms > 0;
+    }
+    const struct history_point *left = point_before(history, offset);
+    double oldest_ms = (double)(now_ms - left->at_ms);
+    double newest_ms = (double)(now_ms - left[1].at_ms);
+    if (oldest_ms - newest_ms <= NEAR_MS || oldest_ms - newest_ms <= oldest_ms * NEAR_PART)
+        return false;
+    /* The same factor to both ages: halves would take longer to a young one. */
+    *time_ms = now_ms - (int64_t)sqrt(oldest_ms * fmax(newest_ms, NEAR_MS / 2));
+    return true;
 }
 
 enum history_method
@@ -91,8 +132,7 @@ history_when(const struct history *history, int64_t offset, int64_t *at_ms)
     if (offset < first->offset) {
         method = HISTORY_EXTRAPOLATED;
     } else {
-        while (left[1].offset <= offset)
-            left++;
+        left = point_before(history, offset);
         right = left + 1;
     }
     if (right->offset == left->offset)

@@ -4,6 +4,7 @@
 #ifndef EXPORTERS_KAFKA_HISTORY_H
 #define EXPORTERS_KAFKA_HISTORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* At the default interval the newer half reaches back 4 minutes, the older half as far as there was
@@ -21,9 +22,12 @@ struct history {
 
 /* The end as it is now. An end that went back is another log: what was known is forgotten. */
 void history_add(struct history *history, int64_t offset, int64_t at_ms);
-/* A point of the past that somebody looked up, before the first; points are put in from the newest
- * to the oldest. One that does not fit is passed over. */
-void history_add_before(struct history *history, int64_t offset, int64_t at_ms);
+/* A point of the past that somebody looked up. What fits not between its neighbours, since the
+ * producers' clocks differ, is moved to the next of them; before the first it is passed over. */
+void history_insert(struct history *history, int64_t offset, int64_t at_ms);
+/* Which time should be looked up next, so that the age of the record of that offset is known to a
+ * minute or a tenth? False: it is, or there is no room for more. */
+bool history_wants(const struct history *history, int64_t offset, int64_t now_ms, int64_t *time_ms);
 
 enum history_method {
     HISTORY_NONE,         /* too little is known */

@@ -108,7 +108,7 @@ a_stream_after_a_silence_keeps_its_begin(void **state)
     struct history history = {0};
     history_add(&history, 0, met_ms);
     for (size_t i = 0; i < sizeof(past_minutes) / sizeof(past_minutes[0]); i++)
-        history_add_before(&history, 0, met_ms - past_minutes[i] * MINUTE);
+        history_insert(&history, 0, met_ms - past_minutes[i] * MINUTE);
     for (int64_t round = 1; round <= 1000; round++) {
         int64_t pace = round % 50 < 10 ? 500 : 1000; /* not steady */
         int64_t end = history.points[history.count - 1].offset;
@@ -125,10 +125,10 @@ points_of_the_past_come_before_the_first(void **state)
     (void)state;
     struct history history = {0};
     history_add(&history, 1000, 100 * MINUTE);
-    history_add_before(&history, 900, 99 * MINUTE);
-    history_add_before(&history, 400, 90 * MINUTE);
-    history_add_before(&history, 500, 40 * MINUTE);  /* more records than later: not believed */
-    history_add_before(&history, 300, 200 * MINUTE); /* later than what is known */
+    history_insert(&history, 900, 99 * MINUTE);
+    history_insert(&history, 400, 90 * MINUTE);
+    history_insert(&history, 500, 40 * MINUTE);  /* more records than later: not believed */
+    history_insert(&history, 300, 200 * MINUTE); /* later than what is known */
     assert_int_equal(history.count, 3);
     assert_int_equal(when(&history, 950, HISTORY_INTERPOLATED), 99 * MINUTE + MINUTE / 2);
     assert_int_equal(when(&history, 400, HISTORY_INTERPOLATED), 90 * MINUTE);
@@ -218,6 +218,76 @@ what_a_group_consumed_is_told_per_second(void **state)
     assert_true(headway.per_second < 0); /* it went back: no rate below 0 */
 }
 
+#define BEGIN_MS (INT64_C(20000) * 24 * 60 * MINUTE) /* October 2024 */
+
+/* How many records a log had then: some old ones, a burst, silence, and a steady stream. */
+static int64_t
+end_then(int64_t wall_ms)
+{
+    int64_t at_ms = wall_ms < BEGIN_MS ? 0 : wall_ms - BEGIN_MS;
+    int64_t end = at_ms < 5000 * MINUTE ? at_ms / MINUTE : 5000;
+    if (at_ms >= 9000 * MINUTE)
+        end += 3000;
+    if (at_ms > 9900 * MINUTE)
+        end += (at_ms - 9900 * MINUTE) / 100;
+    return end;
+}
+
+static int64_t
+written_at(int64_t offset, int64_t now_ms)
+{
+    int64_t low = BEGIN_MS;
+    for (int64_t high = now_ms; high - low > 1;) {
+        int64_t middle = low + (high - low) / 2;
+        if (end_then(middle) > offset)
+            high = middle;
+        else
+            low = middle;
+    }
+    return low;
+}
+
+static void
+what_is_looked_up_makes_any_age_known_to_a_minute_or_a_tenth(void **state)
+{
+    (void)state;
+    const int64_t now_ms = BEGIN_MS + 10000 * MINUTE;
+    static const int64_t past_minutes[] = {1, 10, 60, 24 * 60};
+    for (int64_t offset = 1; offset < end_then(now_ms); offset += 97) {
+        struct history history = {0};
+        history_add(&history, end_then(now_ms), now_ms);
+        for (size_t i = 0; i < sizeof(past_minutes) / sizeof(past_minutes[0]); i++)
+            history_insert(&history, end_then(now_ms - past_minutes[i] * MINUTE),
+                           now_ms - past_minutes[i] * MINUTE);
+        int64_t time_ms;
+        int turns = 0;
+        for (; history_wants(&history, offset, now_ms, &time_ms); turns++)
+            history_insert(&history, end_then(time_ms), time_ms);
+        assert_in_range(turns, 0, 9);
+        int64_t age_ms = now_ms - written_at(offset, now_ms);
+        int64_t told_ms = now_ms - when(&history, offset, HISTORY_INTERPOLATED);
+        int64_t error_ms = told_ms > age_ms ? told_ms - age_ms : age_ms - told_ms;
+        assert_true(error_ms <= MINUTE || error_ms <= age_ms / 8);
+    }
+}
+
+/* Producers' clocks differ: a time may be told to have more records before it than a later one. */
+static void
+what_does_not_fit_between_its_neighbours_is_moved_to_them(void **state)
+{
+    (void)state;
+    struct history history = {0};
+    history_add(&history, 100, 10 * MINUTE);
+    history_add(&history, 200, 30 * MINUTE);
+    history_insert(&history, 300, 20 * MINUTE);
+    assert_int_equal(history.count, 3);
+    assert_int_equal(history.points[1].offset, 200);
+    history_insert(&history, 50, 15 * MINUTE);
+    assert_int_equal(history.points[1].offset, 100);
+    history_insert(&history, 150, 40 * MINUTE); /* that is history_add()'s */
+    assert_int_equal(history.count, 4);
+}
+
 int
 main(void)
 {
@@ -229,6 +299,8 @@ main(void)
         cmocka_unit_test(an_end_that_went_back_begins_another_history),
         cmocka_unit_test(a_stream_after_a_silence_keeps_its_begin),
         cmocka_unit_test(a_full_history_keeps_its_first_point_and_the_newest_half),
+        cmocka_unit_test(what_is_looked_up_makes_any_age_known_to_a_minute_or_a_tenth),
+        cmocka_unit_test(what_does_not_fit_between_its_neighbours_is_moved_to_them),
         cmocka_unit_test(points_of_the_past_come_before_the_first),
         cmocka_unit_test(the_rate_is_of_the_window),
         cmocka_unit_test(the_rate_is_of_the_window_when_its_points_are_gone),
