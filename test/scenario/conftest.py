@@ -15,6 +15,14 @@ from pathlib import Path
 
 import pytest
 
+# With `pytest -n 2` the second worker has servers of its own, in the next folder and 1500 ports on.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+if WORKER > 0:
+    os.environ["TAILRACE_STACK_DIR"] = \
+        f"{os.environ.get('TAILRACE_STACK_DIR') or '/tmp/tailrace-stack'}-{WORKER}"
+    os.environ["TAILRACE_STACK_PORT_BASE"] = \
+        str(int(os.environ.get("TAILRACE_STACK_PORT_BASE") or 21000) + 1500 * WORKER)
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "stack"), str(HERE.parent / "chaos")]
 
