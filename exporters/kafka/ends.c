@@ -260,14 +260,16 @@ list_doubtful(const struct kafka_model *model, size_t *count)
     return wanted;
 }
 
-/* The few points of the past are hours apart: the age of a record between them is looked up nearer
- * in this and the next rounds. */
+/* The few points of the past are hours apart: the age of a record between them is looked up nearer,
+ * in this round as far as some of its time goes, and in the next ones. */
 static void
 read_nearer(struct kafka_round *round)
 {
     static const int64_t own_times[] = {OWN_TIMES};
+    int enough_ms = round_left_ms(round) / 2;
     size_t count = 1;
-    for (int turn = 0; turn < NEARER_TURNS && count > 0; turn++) {
+    for (int turn = 0; turn < NEARER_TURNS && count > 0 && round_left_ms(round) > enough_ms;
+         turn++) {
         struct wanted *wanted = list_doubtful(round->model, &count);
         if (wanted == NULL)
             return;

@@ -104,7 +104,7 @@ def test_a_lag_that_was_there_before_the_exporter_has_its_age_within_some_rounds
         found = told(exporter.fresh())
         wanted = {group: ages[number] * 60 + time.time() - now for group, number in groups.items()}
         return len(found) == len(groups) and all(
-            abs(found[group] - age) < max(60, age / 8) for group, age in wanted.items())
+            abs(found[group] - age) < max(66, age / 8) for group, age in wanted.items())
 
     wait_for("all ages", near, 30, lambda: sorted(told(exporter.fresh()).values()))
 
