@@ -59,7 +59,8 @@ compare_wanted(const void *a, const void *b)
     return (left->partition > right->partition) - (left->partition < right->partition);
 }
 
-/* The partitions that have a leader, sorted by it first of all. `fresh`: only those that nothing is known of. */
+/* The partitions that have a leader, sorted by it first of all. `fresh`: only those that nothing is
+ * known of. */
 static struct wanted *
 list_wanted(const struct kafka_model *model, bool fresh, size_t *count)
 {

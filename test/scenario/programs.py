@@ -18,7 +18,10 @@ from typing import Any
 from wait import wait_for
 
 REPO = Path(__file__).resolve().parents[2]
-PORTS = range(24000, 32000)     # below the ephemeral range: no outgoing connection holds them
+# Below the ephemeral range, so that no outgoing connection holds them; each worker of pytest -n has
+# its own.
+PORTS = range(24000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 32000,
+              int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 STOP_SECONDS = 15               # what the programs promise for SIGTERM
 SERIES = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([^ ]+)$")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')

@@ -277,10 +277,21 @@ def test_every_line_is_once_in_the_daily_indices_whatever_is_killed_around_midni
         program.start(wait="no", **more)
         program.wait_page("/healthz")
 
-    clock.before_midnight(2)
+    def write_of_today():
+        """What is written while nothing is in doubt is of its day: each day has an index."""
+        def is_done():
+            return agent.metric("tailrace_agent_lag_bytes") == 0 and len(
+                {message.key() for message in kafka.records(topic)}) == sum(written.values())
+        days.add(clock.day())
+        wait_for("the agent to be done", is_done, 30, agent.tail)
+        write()
+        wait_for("the agent to be done", is_done, 30, agent.tail)
+
     agent.start(environment=clock.environment)
     sink.start()
     with Watch(sink, every=0.1) as watch:
+        write_of_today()
+        clock.before_midnight(2)
         for _ in range(NIGHTS):
             evening = clock.day()
             while clock.day() == evening or chance.random() < 0.5:
@@ -290,8 +301,16 @@ def test_every_line_is_once_in_the_daily_indices_whatever_is_killed_around_midni
                 kill(agent, environment=clock.environment)
                 write()
             kill(sink)
+            write_of_today()
             clock.before_midnight(2)
         days.add(clock.day())
+        # At least once it is killed when records are sent and not answered.
+        kafka.stack.pause(kafka.name)
+        write()
+        time.sleep(0.5)
+        agent.kill()
+        kafka.stack.resume(kafka.name)
+        agent.start(environment=clock.environment)
         total = sum(written.values())
         daily.wait_count(total, 90, sink.check_alive, lambda: agent.tail(6) + sink.tail(6))
         agent.stop()
