@@ -84,6 +84,12 @@ list_wanted(const struct kafka_model *model, bool fresh, size_t *count)
 
 /* --- the requests --- */
 
+static int64_t
+time_of(const struct piece *piece, size_t index)
+{
+    return piece->time == OWN_TIMES ? piece->wanted[index].time : piece->time;
+}
+
 static void
 ask(struct kafka_round *round, struct piece *piece)
 {
@@ -91,7 +97,7 @@ ask(struct kafka_round *round, struct piece *piece)
     for (size_t i = 0; i < piece->count; i++)
         rd_kafka_topic_partition_list_add(list, piece->wanted[i].topic->name,
                                           piece->wanted[i].partition)
-            ->offset = piece->time == OWN_TIMES ? piece->wanted[i].time : piece->time;
+            ->offset = time_of(piece, i);
     piece->error = rd_kafka_offsets_for_times(round->rk, list, round_left_ms(round));
     if (piece->error == RD_KAFKA_RESP_ERR_NO_ERROR)
         piece->offsets = calloc(piece->count, sizeof(*piece->offsets));
@@ -187,8 +193,7 @@ take_past(const struct piece *piece)
         int64_t offset =
             piece->offsets[i] == RD_KAFKA_OFFSET_END ? partition->latest : piece->offsets[i];
         if (offset >= 0 && partition->latest >= 0)
-            history_insert(&partition->history, offset,
-                           piece->time == OWN_TIMES ? piece->wanted[i].time : piece->time);
+            history_insert(&partition->history, offset, time_of(piece, i));
     }
 }
 
