@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "test/unit/agent_calls.h"
 #include "test/unit/unit.h"
 
 #include "agent/delivery.h"
@@ -23,21 +24,6 @@ struct world {
     struct file file;
     struct lane *lane;
 };
-
-static void
-hush(struct agent *agent, enum log_level level, const char *site, const char *text)
-{
-    (void)agent;
-    (void)level;
-    (void)site;
-    (void)text;
-}
-
-static void
-ignore(struct agent *agent)
-{
-    (void)agent;
-}
 
 /* One topic of one partition, one file of 10,000 bytes. */
 static int

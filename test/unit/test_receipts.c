@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "test/unit/agent_calls.h"
 #include "test/unit/unit.h"
 
 #include "agent/delivery.h"
@@ -22,21 +23,6 @@ struct world {
     struct input input;
     struct file file;
 };
-
-static void
-hush(struct agent *agent, enum log_level level, const char *site, const char *text)
-{
-    (void)agent;
-    (void)level;
-    (void)site;
-    (void)text;
-}
-
-static void
-ignore(struct agent *agent)
-{
-    (void)agent;
-}
 
 static void
 open_world(struct world *world)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "test/unit/agent_calls.h"
 #include "test/unit/unit.h"
 
 #include "agent/delivery.h"
@@ -219,21 +220,6 @@ producer_look(struct producer *producer)
 }
 
 /* --- a run of the agent --- */
-
-static void
-hush(struct agent *agent, enum log_level level, const char *site, const char *text)
-{
-    (void)agent;
-    (void)level;
-    (void)site;
-    (void)text;
-}
-
-static void
-ignore(struct agent *agent)
-{
-    (void)agent;
-}
 
 static void
 set_control(struct world *world, bool there)
